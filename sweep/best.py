@@ -1,0 +1,140 @@
+"""Find the best model, fetch it, and see that it is as good as its record says.
+
+python sweep/best.py                      of the newest study
+python sweep/best.py --study NAME         of this study
+python sweep/best.py --experiment NAME    of all runs in this MLflow experiment
+python sweep/best.py --run ID             this run's
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from torch import nn
+
+from sweep import ROOT, config, data, loop, tracking, trial
+from sweep.errors import SweepError
+from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, RunRecord
+
+FLIPS_PER_IMAGE = 0.0002
+"""How many more or fewer images may come out right than recorded, for each image: two of MNIST's 10,000.
+
+Another processor adds in another order, and an image on the border between two digits can tip over.
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--study", metavar="NAME", help="the best trial of this study")
+    which.add_argument("--experiment", metavar="NAME", help="the best run of this MLflow experiment")
+    which.add_argument("--run", metavar="ID", help="this run")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
+    options = parser.parse_args(arguments)
+    try:
+        tracking.connect()
+        run = find(options.study, options.experiment, options.run)
+        folder = options.output or ROOT / "multirun" / "best" / run.run_id
+        fetch(run, folder)
+    except SweepError as error:
+        sys.exit(f"error: {error}")
+    print(how_to_load(folder))
+
+
+def find(study: str | None, experiment: str | None, run_id: str | None) -> RunRecord:
+    """The run asked for: one by id, the best of an experiment, or the best of a study, the newest by default.
+
+    Raises:
+        SweepError: There is none.
+    """
+    if run_id:
+        return tracking.find_run(run_id)
+    if experiment:
+        where, runs = f"experiment {experiment}", tracking.runs_in(experiment)
+        asked = runs[0].tags if runs else {}  # what the newest run was after
+    else:
+        parent = tracking.find_study(study)
+        where, runs, asked = f"study {parent.name}", tracking.trials_of(parent), parent.tags
+    objective = asked.get(OBJECTIVE_TAG, "test/accuracy")
+    best = tracking.best_of(runs, objective, asked.get(DIRECTION_TAG, "maximize"))
+    if best is None:
+        raise SweepError(f"{where}: none of its {len(runs)} runs has finished with a {objective}")
+    print(f"{where}: the best of {len(runs)} runs by {objective} is {best.name} ({best.run_id})")
+    return best
+
+
+def fetch(run: RunRecord, folder: Path) -> None:
+    """Download the model of `run` into `folder`, load it in both ways, and score it on the test set.
+
+    Nothing is left in `folder` unless both scores are the one recorded.
+
+    Raises:
+        SweepError: There is something in `folder`, the run has no model, or a score is not the one recorded.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / trial.WEIGHTS_FILE).exists():
+            raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
+        shutil.rmtree(folder)  # what an earlier fetch left
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+        part = Path(temporary) / "model"
+        part.mkdir()
+        tracking.download(run, part)
+        settings = config.from_yaml((part / trial.CONFIG_FILE).read_text()).data
+        for what, model in {
+            "MLflow model": tracking.load_model(part / "model"),
+            "weights": trial.load_classifier(part),
+        }.items():
+            accuracy = score(model, settings)
+            _require_recorded(run, what, accuracy, settings)
+            print(f"{what:12}  test/accuracy {accuracy:.2%}, as recorded")
+        if folder.exists():
+            folder.rmdir()
+        os.replace(part, folder)
+
+
+def score(model: nn.Module, settings: data.DataConfig) -> float:
+    """Accuracy on the test set of a `model` that takes images in [0, 1]."""
+    test = data.load(settings).splits.test
+    return loop.evaluate(model, data.evaluation_loader(data.ImageBatches(test))).accuracy
+
+
+def _require_recorded(run: RunRecord, what: str, accuracy: float, settings: data.DataConfig) -> None:
+    num_images = len(data.load(settings).splits.test.labels)
+    recorded = run.metrics["test/accuracy"]
+    flips = round(abs(accuracy - recorded) * num_images)
+    if flips > FLIPS_PER_IMAGE * num_images:
+        raise SweepError(
+            f"run={run.run_id}: its {what} scores {accuracy:.4f} on the test set of {settings.name}, "
+            f"recorded is {recorded:.4f} ({flips} images apart); do not use it"
+        )
+
+
+def how_to_load(folder: Path) -> str:
+    """What to type to use the model in `folder`."""
+    shown = os.path.relpath(folder)
+    return f"""
+{shown}/ holds model/ (MLflow's), weights.pt (torch.save) and config.yaml.
+
+with mlflow and torch, this project not needed:
+    import mlflow
+    model = mlflow.pytorch.load_model("{shown}/model")
+
+with torch alone:
+    import torch
+    model = torch.export.load("{shown}/model/data/model.pt2").module()
+
+with this project, to train on or to change:
+    from sweep.trial import load_classifier
+    model = load_classifier("{shown}")
+
+each takes images as float32 (N, 1, 28, 28), 0 black to 1 white, and gives a score for each class:
+    digits = model(images).argmax(dim=1)"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The composed job as typed values: Hydra's YAML goes in, a checked Config comes out.
+
+Each group's settings are a dataclass beside what they set; `name` in the group's YAML says which.
+"""
+
+import typing
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sweep import data, models, optimizers
+from sweep.errors import SweepError, explain, one_of, require
+
+GROUPS: dict[str, type] = {
+    "model": models.ModelConfig,
+    "optimizer": optimizers.OptimizerConfig,
+    "data": data.DataConfig,
+}
+
+NOT_OF_THE_JOB = ("search", "output_dir")
+"""Top-level keys that steer a study or Hydra, not a training job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where a run is recorded."""
+
+    enabled: bool
+    """Whether MLflow keeps a record; without one there is no saved model but the one in the run's folder."""
+
+    experiment: str
+    """MLflow's experiment, made if it does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One training job."""
+
+    model: models.ModelConfig
+    optimizer: optimizers.OptimizerConfig
+    data: data.DataConfig
+    tracking: TrackingConfig
+
+    epochs: int
+    """How often to go through the training images."""
+
+    label_smoothing: float
+    """Share of the target spread evenly over all classes."""
+
+    seed: int
+    """Of the weights, the order of the images, dropout and shifts."""
+
+    device: str
+    """One of loop.DEVICES."""
+
+    precision: str
+    """One of loop.PRECISIONS."""
+
+    num_threads: int | None
+    """CPU threads of this job; None for as many as there are cores."""
+
+    objective: str
+    """The metric, after the last epoch, that a study searches for."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be 0 or more and below 1")
+        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        require(self.num_threads is None or self.num_threads >= 1, "num_threads", self.num_threads, "must be 1 or more")
+        metrics = ["test/accuracy", "test/loss", "train/loss"]
+        if self.data.validation:
+            metrics += ["val/accuracy", "val/loss"]
+        hint = "" if self.data.validation else "; val/accuracy and val/loss need data.validation above 0"
+        require(self.objective in metrics, "objective", self.objective, one_of(metrics) + hint)
+        require(
+            self.data.batch_size > 1 or not getattr(self.model, "batch_norm", False),
+            "data.batch_size",
+            self.data.batch_size,
+            "must be 2 or more with model.batch_norm=true",
+        )
+
+
+def direction(objective: str) -> str:
+    """Which way `objective` is better: "minimize" for a loss, else "maximize"."""
+    return "minimize" if objective.endswith("/loss") else "maximize"
+
+
+def parse(cfg: DictConfig) -> Config:
+    """The job that Hydra composed, with every type and bound checked.
+
+    Raises:
+        SweepError: A value is of the wrong type or not allowed.
+    """
+    try:
+        classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
+        schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
+        composed = OmegaConf.to_container(cfg, resolve=True)
+        job = {key: value for key, value in cast(dict[str, Any], composed).items() if key not in NOT_OF_THE_JOB}
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), schema, job)))
+    except OmegaConfBaseException as error:
+        raise SweepError(explain(error)) from error
+
+
+def to_yaml(config: Config) -> str:
+    """`config` as YAML that `parse` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
+
+
+def from_yaml(text: str) -> Config:
+    """What `to_yaml` wrote.
+
+    Raises:
+        SweepError: This version of the project does not allow the values.
+    """
+    return parse(cast(DictConfig, OmegaConf.create(text)))
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every setting by the key that overrides it: `model.widths.0`, `optimizer.lr`."""
+    return dict(_leaves("", asdict(config)))
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list | tuple):
+        children = enumerate(value)
+    else:
+        yield key, value
+        return
+    for name, child in children:
+        yield from _leaves(f"{key}.{name}" if key else str(name), child)
+
+
+def _class_named(base: type, name: str, group: str) -> type:
+    """The subclass of `base` whose `name` is Literal[`name`]."""
+    classes = {literal: cls for cls in _subclasses(base) for literal in _literal_name(cls)}
+    require(name in classes, f"{group}.name", name, one_of(classes))
+    return classes[name]
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for cls in base.__subclasses__():
+        yield cls
+        yield from _subclasses(cls)
+
+
+def _literal_name(cls: type) -> tuple[str, ...]:
+    hint = typing.get_type_hints(cls)["name"]
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()

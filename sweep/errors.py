@@ -1,0 +1,61 @@
+"""What goes wrong because of something a person can mend, told in one line."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+
+class SweepError(Exception):
+    """Something the person at the command line can mend.
+
+    Its text is one line that names the key, what was given, what is allowed and, where it is not
+    obvious, the next step.
+    """
+
+
+def require(condition: bool, key: str, given: Any, allowed: str) -> None:
+    """Raise a SweepError that names `key`, what was `given` and what is `allowed`, unless `condition`."""
+    if not condition:
+        raise SweepError(f"{key}={given}: {allowed}")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The wording for a choice among `names`."""
+    return "choose one of " + ", ".join(sorted(names))
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
+    """One line for an error of ours or of Hydra's composition, None for any other.
+
+    Args:
+        error: What was raised.
+        overrides: The command line's overrides, to show what was typed for the key at fault.
+    """
+    if isinstance(error, SweepError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as key=value in Hydra's override syntax"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice}: {one_of(error.options)}"
+    if isinstance(error, OmegaConfBaseException):
+        return _explain_config_error(error, overrides)
+    if isinstance(error, HydraException):
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            return _explain_config_error(error.__cause__, overrides)
+        return " ".join(str(error).split())
+    return None
+
+
+def _explain_config_error(error: OmegaConfBaseException, overrides: Sequence[str]) -> str:
+    key = (error.full_key or "").replace("[", ".").replace("]", "")
+    typed = next((override for override in overrides if override.lstrip("+~").split("=")[0] == key), key)
+    parent, _, name = key.rpartition(".")
+    if isinstance(error, KeyError | AttributeError) and hasattr(error.parent_node, "keys"):
+        keys = sorted(str(sibling) for sibling in error.parent_node if sibling not in ("hydra", name))
+        return f"{typed}: no such key; {f'{parent} has' if parent else 'there are'} {', '.join(keys)}"
+    if isinstance(error, IndexError):
+        return f"{typed}: {parent} has {len(error.parent_node)} items, counted from 0"
+    return f"{typed}: {str(error).splitlines()[0]}"

@@ -1,0 +1,156 @@
+"""Training and evaluating a classifier: torch and nothing else.
+
+`fit` is a generator: whoever iterates records the results, and stops iterating to stop the training.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from sweep.errors import SweepError, require
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+class Batches(Sized, Iterable[tuple[Tensor, Tensor]], Protocol):
+    """Inputs (B, ...) and labels (B,), a batch at a time; iterated once an epoch."""
+
+
+class EpochResult(NamedTuple):
+    """What one epoch of training came to."""
+
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """Mean of the training loss over the epoch's batches."""
+
+
+class Evaluation(NamedTuple):
+    """How a model does on a data set it is not trained on."""
+
+    loss: float
+    """Mean cross-entropy, in nats."""
+    accuracy: float
+    """Share of the images classified correctly, 0 to 1."""
+
+
+class NonFiniteLossError(SweepError):
+    """The training loss became infinite or not a number."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is CUDA or Apple's MPS where there is one, else the CPU.
+
+    Raises:
+        SweepError: There is no such device here.
+    """
+    require(name in DEVICES, "device", name, f"one of {', '.join(DEVICES)}")
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(candidate for candidate, is_present in present.items() if is_present)
+    here = ", ".join(candidate for candidate, is_present in present.items() if is_present)
+    require(present[name], "device", name, f"there is none here; choose one of auto, {here}")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type in which matrix products are computed; `auto` is bfloat16 only where `device` computes in it.
+
+    Weights, optimizer state and evaluation stay in float32 either way.
+    """
+    require(name in PRECISIONS, "precision", name, f"one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        name = "bfloat16" if _computes_in_bfloat16(device) else "float32"
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def make_deterministic(seed: int, num_threads: int | None) -> None:
+    """Start torch's random state from `seed`; compute with `num_threads`, or as many as there are cores.
+
+    On the CPU with one thread the same seed then gives the same weights, bit for bit. With several
+    threads sums are taken in another order, and the last bits may differ.
+    """
+    torch.manual_seed(seed)
+    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    *,
+    epochs: int,
+    precision: torch.dtype = torch.float32,
+    label_smoothing: float = 0.0,
+) -> Iterator[EpochResult]:
+    """Train `model` in place by cross-entropy and yield the result of each epoch.
+
+    Args:
+        model: Takes a batch's inputs, gives logits (B, num_classes).
+        batches: The training set, already on the model's device.
+        optimizer: Of the model's parameters.
+        scheduler: Stepped after every batch.
+        epochs: How often to go through `batches`.
+        precision: What matrix products are computed in; see `pick_precision`.
+        label_smoothing: Share of the target spread evenly over all classes
+            (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567).
+
+    Raises:
+        NonFiniteLossError: At the end of the epoch in which the loss stopped being finite.
+    """
+    for epoch in range(1, epochs + 1):
+        model.train()
+        losses = []
+        for x, y in batches:
+            with _autocast(x.device, precision):
+                loss = F.cross_entropy(model(x), y, label_smoothing=label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.detach())
+        # Looked at once an epoch: on a GPU each look waits for everything queued before it.
+        step_losses = torch.stack(losses).float()  # (num_steps,)
+        broken = (~step_losses.isfinite()).nonzero()
+        if len(broken):
+            step = (epoch - 1) * len(losses) + int(broken[0]) + 1
+            raise NonFiniteLossError(
+                f"train/loss={step_losses[broken[0]].item()} at step {step} (epoch {epoch}): "
+                "the training diverged; try a lower optimizer.lr"
+            )
+        yield EpochResult(epoch, step_losses.mean().item())
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Batches) -> Evaluation:
+    """Loss and accuracy of `model` on `batches`, in float32, dropout off and batch norm fixed."""
+    model.eval()
+    total_loss, num_correct, num_seen = 0.0, 0, 0
+    for x, y in batches:
+        logits = model(x)
+        total_loss += F.cross_entropy(logits, y, reduction="sum").item()
+        num_correct += int((logits.argmax(dim=1) == y).sum())
+        num_seen += len(y)
+    return Evaluation(total_loss / num_seen, num_correct / num_seen)
+
+
+def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)

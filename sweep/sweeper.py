@@ -1,0 +1,203 @@
+"""The two ways to run many trials, as Hydra plugins: a grid (Hydra's own sweeper) and a study (Optuna's).
+
+Both check every value to be tried before the first trial, open the study's parent run in MLflow, and
+close with a table. Heavy imports wait inside the functions, so that `--help` and a mistyped key answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
+from omegaconf import DictConfig, OmegaConf
+
+from sweep.errors import SweepError, explain
+
+if TYPE_CHECKING:
+    from sweep.config import Config
+    from sweep.tracking import Run
+
+log = logging.getLogger(__name__)
+
+RESULTS_FILE = "optimization_results.yaml"
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper: every combination of the values given, in order."""
+
+    def __init__(self, study_name: str, max_batch_size: int | None, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size, params)
+        self.study_name = study_name
+
+    def sweep(self, arguments: list[str]) -> Any:
+        values: dict[str, list[str]] = {}
+        for override in OverridesParser.create().parse_overrides(self._parse_config() + arguments):
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise SweepError(
+                    f"{override.input_line}: a grid needs a list of values; for an interval add hydra/sweeper=optuna"
+                )
+            key = override.get_key_element()
+            if override.is_sweep_override():
+                values[key] = [str(value) for value in override.sweep_string_iterator()]
+            else:
+                values[key] = [override.get_value_element_as_str()]
+        assert self.config is not None and self.hydra_context is not None
+        tried = [key for key, choices in values.items() if len(choices) > 1]
+        check = _checker(self.hydra_context, self.config)
+        return _record_study(
+            self.study_name, self.config, check(values, []), tried, lambda: super(GridSweeper, self).sweep(arguments)
+        )
+
+
+class OptunaSweeper(PluginSweeper):
+    """The hydra-optuna-sweeper plugin, with the search space checked beforehand and the study recorded.
+
+    Args:
+        direction: As the plugin has it; None for the better way of the job's `objective`.
+        settings: The plugin's own.
+    """
+
+    def __init__(self, study_name: str, direction: Any = None, **settings: Any) -> None:
+        super().__init__(study_name=study_name, direction=direction, **settings)
+        self.study_name = study_name
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> None:
+        import optuna
+        from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+        from sweep.config import direction
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # A key given on the command line replaces the dimensions below it: model.widths=[512] ends
+        # the search for model.widths.0.
+        given = [override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments)]
+        dimensions = {
+            key: value
+            for key, value in (self.sweeper.params or {}).items()
+            if not any(str(key).startswith(f"{parent}.") for parent in given)
+        }
+        self.sweeper.params = OmegaConf.create(dimensions)
+        try:
+            space, fixed, others = create_params_from_overrides(
+                self.sweeper._parse_sweeper_params_config() + arguments
+            )
+        except ValueError as error:
+            raise SweepError(f"the search space cannot be read: {error}") from error
+        values = {key: _extremes(distribution) for key, distribution in space.items() if key not in fixed}
+        if not values:
+            raise SweepError(
+                "the search space is empty: give a dimension, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+            )
+        for key in ("n_trials", "n_jobs"):
+            number = getattr(self.sweeper, key)
+            if number < 1:
+                raise SweepError(f"hydra.sweeper.{key}={number}: must be 1 or more")
+
+        check = _checker(self.hydra_context, self.config)
+        config = check(values | {key: [str(value)] for key, value in fixed.items()}, others)
+        if self.sweeper.direction is None:
+            self.sweeper.direction = direction(config.objective)
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        _record_study(
+            self.study_name, self.config, config, list(values), lambda: super(OptunaSweeper, self).sweep(arguments)
+        )
+
+
+def _extremes(distribution: Any) -> list[str]:
+    """The values at the edge of an Optuna distribution: all choices, or the lowest and the highest."""
+    choices = getattr(distribution, "choices", None)
+    return [str(value) for value in choices or (distribution.low, distribution.high)]
+
+
+def _checker(
+    hydra_context: HydraContext, config: DictConfig
+) -> Callable[[Mapping[str, list[str]], Iterable[str]], Config]:
+    """What checks a search space by composing jobs that together hold every value at least once."""
+
+    def check(values: Mapping[str, list[str]], others: Iterable[str]) -> Config:
+        from sweep import trial
+        from sweep.config import parse
+
+        jobs = []
+        for i in range(max(map(len, values.values()), default=1)):
+            overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
+            composed = hydra_context.config_loader.load_sweep_config(config, [*overrides, *others])
+            del composed["hydra"]
+            jobs.append(parse(composed))
+            trial.check(jobs[-1])
+        return jobs[0]
+
+    return check
+
+
+def _record_study(
+    name: str, config: DictConfig, job: Config, searched: list[str], sweep: Callable[[], Any]
+) -> Any:
+    """Run `sweep` under the study's parent run, put the best trial's record there too, and print the table.
+
+    Args:
+        name: The study's.
+        config: Hydra's, of the whole sweep.
+        job: Any one of the study's jobs.
+        searched: The keys whose values differ between trials.
+        sweep: Runs all trials.
+    """
+    from sweep import summary, tracking
+    from sweep.config import direction
+
+    if not job.tracking.enabled:
+        return sweep()
+    tracking.connect()
+    tags = {
+        tracking.KIND_TAG: "study",
+        tracking.STUDY_TAG: name,
+        tracking.OBJECTIVE_TAG: job.objective,
+        tracking.DIRECTION_TAG: direction(job.objective),
+        "sweep.overrides": " ".join(config.hydra.overrides.task),
+    }
+    with tracking.open_run(job.tracking.experiment, name, tags=tags) as record:
+        log.info("study %s: searching %s for the best %s", name, ", ".join(searched), job.objective)
+        failure: Exception | None = None
+        result = None
+        try:
+            result = sweep()
+        except Exception as error:  # a trial's; what the others found is still worth the table
+            failure = error
+        study = tracking.find_study(name)
+        trials = tracking.trials_of(study)
+        best = tracking.best_of(trials, job.objective, direction(job.objective))
+        if best is None:
+            raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
+        _record_best(record, best, searched, Path(config.hydra.sweep.dir))
+    log.info("\n%s", summary.tell(study, trials, best, searched, tracking.where_to_look()))
+    if failure is not None:
+        raise failure
+    return result
+
+
+def _record_best(record: Run, best: Any, searched: list[str], folder: Path) -> None:
+    record.log_params({key: best.params[key] for key in searched if key in best.params})
+    record.log_metrics(best.metrics, step=0)
+    record.log_text(OmegaConf.to_yaml({"best_trial": best.trial_number, "run_id": best.run_id}), "best_trial.yaml")
+    if (folder / RESULTS_FILE).exists():
+        record.log_file(folder / RESULTS_FILE)
+
+
+def _no_trial_finished(trials: list[Any], failure: Exception | None) -> SweepError:
+    from sweep.tracking import ERROR_TAG
+
+    reasons = [trial.tags[ERROR_TAG] for trial in trials if ERROR_TAG in trial.tags]
+    if not reasons and failure is not None:
+        reasons = [explain(failure) or repr(failure)]
+    return SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")

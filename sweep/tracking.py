@@ -1,0 +1,386 @@
+"""The record in MLflow: open a run, log to it, find it again. Nothing else here imports mlflow.
+
+Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's root, which is where a bare
+`mlflow ui` started there looks.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import subprocess
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import numpy as np
+import torch
+from filelock import FileLock
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run as RunEntity
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+from torch import nn
+
+from sweep import ROOT
+from sweep.errors import SweepError
+
+STUDY_TAG = "sweep.study"
+KIND_TAG = "sweep.kind"
+TRIAL_TAG = "sweep.trial"
+OBJECTIVE_TAG = "sweep.objective"
+DIRECTION_TAG = "sweep.direction"
+ERROR_TAG = "sweep.error"
+SECONDS_TO_ANSWER = 10
+
+
+class Run(ABC):
+    """An open run, as a trial sees it."""
+
+    run_id: str | None
+
+    @abstractmethod
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record settings, once each."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record `metrics` after epoch `step`."""
+
+    @abstractmethod
+    def log_dataset(self, name: str, digest: str, origin: str) -> None:
+        """Record which data set was used, and the address it comes from."""
+
+    @abstractmethod
+    def log_file(self, path: Path) -> None:
+        """Keep a copy of the file at `path`."""
+
+    @abstractmethod
+    def log_text(self, text: str, file: str) -> None:
+        """Keep `text` as a file named `file`."""
+
+    @abstractmethod
+    def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
+        """Keep `model`, in evaluation mode, so that it loads without this project.
+
+        Args:
+            model: On any device; it is saved for the CPU.
+            example: Inputs (2 or more, ...) that it takes.
+        """
+
+
+class NoRun(Run):
+    """A run of which nothing is kept."""
+
+    run_id = None
+
+    def log_params(self, params: Mapping[str, Any]) -> None: ...
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+    def log_dataset(self, name: str, digest: str, origin: str) -> None: ...
+    def log_file(self, path: Path) -> None: ...
+    def log_text(self, text: str, file: str) -> None: ...
+    def log_model(self, model: nn.Module, example: torch.Tensor) -> None: ...
+
+
+class MLflowRun(Run):
+    """A run in MLflow."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id: str = run_id
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        mlflow.log_params(dict(params), run_id=self.run_id)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
+
+    def log_dataset(self, name: str, digest: str, origin: str) -> None:
+        mlflow.log_input(MetaDataset(HTTPDatasetSource(origin), name=name, digest=digest), context="training")
+
+    def log_file(self, path: Path) -> None:
+        mlflow.log_artifact(str(path), run_id=self.run_id)
+
+    def log_text(self, text: str, file: str) -> None:
+        mlflow.log_text(text, file, run_id=self.run_id)
+
+    def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
+        model = model.cpu().eval()
+        example = example.cpu()
+        with torch.inference_mode():
+            output = model(example)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+            mlflow.pytorch.log_model(
+                model,
+                name="model",
+                input_example=example.numpy(),
+                signature=ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
+                pip_requirements=_model_requirements(),
+                serialization_format="pt2",
+            )
+
+
+def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
+    return TensorSpec(np.dtype(str(batch.dtype).removeprefix("torch.")), (-1, *batch.shape[1:]))
+
+
+def _model_requirements() -> list[str]:
+    # Named here because MLflow otherwise finds them out by loading the model in a new process, 4 s a time.
+    return [f"{package.__name__}=={package.__version__.split('+')[0]}" for package in (torch, np)]
+
+
+def connect() -> None:
+    """Choose the tracking server or database, make it if it is the project's own, and see that it answers.
+
+    Raises:
+        SweepError: It does not answer, or cannot be opened.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    try:
+        # Two processes that make the same database at once break it.
+        with _lock_beside(uri), _answering_soon():
+            MlflowClient().search_experiments(max_results=1)
+    except Exception as error:  # whatever the store behind the address raises
+        reason = " ".join(str(error).split())[:200]
+        raise SweepError(
+            f"MLFLOW_TRACKING_URI={uri}: cannot be reached ({reason}); start the server, "
+            "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
+        ) from error
+
+
+def _lock_beside(uri: str) -> contextlib.AbstractContextManager[Any]:
+    path = uri.removeprefix("sqlite:///")
+    return FileLock(f"{path}.lock") if path != uri and path else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _answering_soon() -> Iterator[None]:
+    """Ask once and wait SECONDS_TO_ANSWER, where MLflow by itself asks for minutes on end."""
+    patience = (mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 0), (
+        mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT,
+        SECONDS_TO_ANSWER,
+    )
+    before = [(variable, variable.get_raw()) for variable, _ in patience]
+    for variable, value in patience:
+        variable.set(value)
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.unset() if value is None else variable.set(value)
+
+
+@contextlib.contextmanager
+def open_run(
+    experiment: str, name: str, *, tags: Mapping[str, str], parent_id: str | None = None
+) -> Iterator[MLflowRun]:
+    """A run named `name`, closed as FINISHED, or as FAILED with the error in a tag if one comes out.
+
+    Args:
+        experiment: Made if it does not exist.
+        name: What the run is called in MLflow's pages.
+        tags: Set from the start, besides the state of the git repository.
+        parent_id: The run under which this one is shown.
+    """
+    with mlflow.start_run(
+        experiment_id=_experiment_id(experiment),
+        run_name=name,
+        tags={**_git_tags(), **tags},
+        parent_run_id=parent_id,
+    ) as active:
+        try:
+            yield MLflowRun(active.info.run_id)
+        except BaseException as error:
+            message = " ".join(str(error).split()) or type(error).__name__
+            mlflow.set_tag(ERROR_TAG, message[:1000])
+            raise
+
+
+def _experiment_id(name: str) -> str:
+    client = MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # A server, and a database that the user names, know best where their artifacts go.
+        location = None if "MLFLOW_TRACKING_URI" in os.environ else (ROOT / "mlruns" / name).as_uri()
+        with contextlib.suppress(MlflowException):  # another process was faster
+            return client.create_experiment(name, artifact_location=location)
+        found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage == "deleted":
+        raise SweepError(
+            f"tracking.experiment={name}: it was deleted in MLflow; restore it, or choose another tracking.experiment"
+        )
+    return str(found.experiment_id)
+
+
+@functools.cache
+def _git_tags() -> dict[str, str]:
+    """The commit that is checked out, and whether files differ from it; nothing outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {
+            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
+            "sweep.git_dirty": str(bool(git("status", "--porcelain"))).lower(),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+class RunRecord(NamedTuple):
+    """What MLflow holds of a run."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    """The last value of each."""
+    tags: dict[str, str]
+    seconds: float
+    """From its start to its end; 0 while it runs."""
+
+    @property
+    def trial_number(self) -> int:
+        """Its number in its study, -1 for a run outside of one."""
+        return int(self.tags.get(TRIAL_TAG, -1))
+
+
+def find_run(run_id: str) -> RunRecord:
+    """The run with this id.
+
+    Raises:
+        SweepError: There is none.
+    """
+    try:
+        return _record(MlflowClient().get_run(run_id))
+    except MlflowException as error:
+        raise SweepError(f"run={run_id}: MLflow knows no run with this id; `mlflow ui` lists them") from error
+
+
+def find_study(name: str | None) -> RunRecord:
+    """The parent run of the study called `name`, or of the newest study.
+
+    Raises:
+        SweepError: There is none.
+    """
+    by_name = f" and tags.`{STUDY_TAG}` = '{_quoted(name)}'" if name else ""
+    found = _search(f"tags.`{KIND_TAG}` = 'study'{by_name}", newest=1)
+    if not found:
+        raise SweepError(
+            f"study={name}: MLflow knows no study of this name"
+            if name
+            else "no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna"
+        )
+    return found[0]
+
+
+def trials_of(study: RunRecord) -> list[RunRecord]:
+    """The trials of `study`, by their numbers."""
+    found = _search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
+    return sorted(found, key=lambda run: run.trial_number)
+
+
+def runs_in(experiment: str) -> list[RunRecord]:
+    """Every trial and single run in `experiment`, newest first.
+
+    Raises:
+        SweepError: There is no such experiment.
+    """
+    found = MlflowClient().get_experiment_by_name(experiment)
+    if found is None:
+        known = ", ".join(sorted(e.name for e in MlflowClient().search_experiments()))
+        raise SweepError(f"experiment={experiment}: MLflow has {known}")
+    return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
+
+
+def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:
+    """The finished run with the best `objective`; the first of equals, as Optuna has it."""
+    finished = [run for run in runs if run.status == "FINISHED" and objective in run.metrics]
+    sign = 1 if direction == "minimize" else -1
+    return min(finished, key=lambda run: (sign * run.metrics[objective], run.trial_number), default=None)
+
+
+def download(run: RunRecord, folder: Path) -> None:
+    """Put the run's config.yaml, weights.pt and its logged model, as model/, into `folder`.
+
+    Raises:
+        SweepError: It has no model.
+    """
+    try:
+        for file in ("config.yaml", "weights.pt"):
+            mlflow.artifacts.download_artifacts(run_id=run.run_id, artifact_path=file, dst_path=str(folder))
+        mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/model", dst_path=str(folder / "model"))
+    except (MlflowException, OSError) as error:
+        raise SweepError(
+            f"run={run.run_id}: {run.name} is {run.status} and has no complete model ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The MLflow model in `folder`, as plain mlflow loads it."""
+    return mlflow.pytorch.load_model(str(folder))
+
+
+def where_to_look() -> str:
+    """What to type, or where to go, to see the record."""
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        return uri
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        return f"mlflow ui --backend-store-uri {uri}"
+    return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
+
+
+def _search(
+    filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None
+) -> list[RunRecord]:
+    client = MlflowClient()
+    if experiment_ids is None:
+        experiment_ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]
+    found: list[RunRecord] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            experiment_ids,
+            filter_string,
+            max_results=newest or 1000,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += [_record(run) for run in page]
+        token = page.token
+        if newest or not token:
+            return found
+
+
+def _record(run: RunEntity) -> RunRecord:
+    ended = run.info.end_time or run.info.start_time
+    return RunRecord(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name or run.info.run_id,
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(run.data.tags),
+        seconds=(ended - run.info.start_time) / 1000,
+    )
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "''")

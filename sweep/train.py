@@ -1,0 +1,56 @@
+"""Train one model, or search for the best.
+
+python sweep/train.py                                    one run
+python sweep/train.py model.widths=[1024,512] epochs=10  one run, changed
+python sweep/train.py -m optimizer.lr=1e-4,1e-3,1e-2     a grid
+python sweep/train.py -m hydra/sweeper=optuna            a study
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from sweep import ROOT
+from sweep.errors import SweepError, explain
+from sweep.sweeper import GridSweeper, OptunaSweeper
+
+for plugin in (GridSweeper, OptunaSweeper):
+    Plugins.instance().register(plugin)
+
+
+@hydra.main(config_path=str(ROOT / "conf"), config_name="config")
+def main(cfg: DictConfig) -> float:
+    """Train the job that Hydra composed and return its objective, which is what a sweeper searches for."""
+    from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
+
+    hydra_config = HydraConfig.get()
+    in_study = hydra_config.mode == RunMode.MULTIRUN
+    job = trial.Job(
+        output_dir=Path(hydra_config.runtime.output_dir),
+        overrides=list(hydra_config.overrides.task),
+        study=hydra_config.sweeper.study_name if in_study else None,
+        number=hydra_config.job.num if in_study else None,
+    )
+    try:
+        return trial.run(config.parse(cfg), job)
+    except SweepError as error:
+        if in_study:
+            raise  # the sweeper counts it as a failed trial and goes on
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
+    try:
+        main()
+    except Exception as error:
+        line = explain(error, sys.argv[1:])
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")

@@ -1,0 +1,199 @@
+"""One trial, from its config to its number: where data, model, loop and tracking meet."""
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sweep import config as configs
+from sweep import data, loop, tracking
+from sweep.config import Config
+from sweep.errors import SweepError
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_FILE = "weights.pt"
+CONFIG_FILE = "config.yaml"
+
+
+class Job(NamedTuple):
+    """Where a trial comes from and where its files go."""
+
+    output_dir: Path
+    overrides: list[str]
+    """What the command line or the sweeper changed."""
+    study: str | None = None
+    """The study it belongs to, None for a single run."""
+    number: int | None = None
+    """Its number in the study, from 0."""
+
+    @property
+    def name(self) -> str:
+        """What MLflow's pages call it."""
+        return self.output_dir.name if self.number is None else f"trial-{self.number:03d}"
+
+
+def check(config: Config) -> None:
+    """See that a job can be trained here, before anything is recorded.
+
+    Raises:
+        SweepError: There is no such device, the model does not fit the images, or the data are missing.
+    """
+    loop.pick_precision(config.precision, loop.pick_device(config.device))
+    with torch.device("meta"):  # shapes only, no memory
+        config.model.build(config.data.image_shape, len(config.data.classes))
+    data.load(config.data)
+
+
+def run(config: Config, job: Job) -> float:
+    """Train and evaluate the job of `config`, record it, and return its objective.
+
+    Leaves config.yaml and weights.pt (the state_dict of the network and its preprocessing) in
+    `job.output_dir`, and everything in MLflow.
+
+    Raises:
+        SweepError: Something that a person can mend; the run, if open by then, is recorded as FAILED.
+    """
+    check(config)
+    if not config.tracking.enabled:
+        return _train(config, job, tracking.NoRun())
+    tracking.connect()
+    parent_id = tracking.find_study(job.study).run_id if job.study else None
+    tags = {
+        tracking.KIND_TAG: "trial",
+        tracking.OBJECTIVE_TAG: config.objective,
+        tracking.DIRECTION_TAG: configs.direction(config.objective),
+        "sweep.overrides": " ".join(job.overrides),
+    }
+    if job.study is not None:
+        tags |= {tracking.STUDY_TAG: job.study, tracking.TRIAL_TAG: str(job.number)}
+    with tracking.open_run(config.tracking.experiment, job.name, tags=tags, parent_id=parent_id) as record:
+        return _train(config, job, record)
+
+
+def _train(config: Config, job: Job, record: tracking.Run) -> float:
+    started = time.perf_counter()
+    device = loop.pick_device(config.device)
+    precision = loop.pick_precision(config.precision, device)
+    loop.make_deterministic(config.seed, config.num_threads)
+
+    dataset = data.load(config.data)
+    train, val, test = (data.to_device(split, device) for split in dataset.splits)
+    classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
+    transform, network = classifier.transform, classifier.network
+    train_loader = data.training_loader(
+        data.ImageBatches(train, transform, config.data.shift), config.data.batch_size, config.seed
+    )
+    evaluation_loaders = {
+        split: data.evaluation_loader(data.ImageBatches(images, transform))
+        for split, images in {"val": val, "test": test}.items()
+        if len(images.labels)
+    }
+    optimizer = config.optimizer.build(network.parameters())
+    scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
+
+    (job.output_dir / CONFIG_FILE).write_text(configs.to_yaml(config))
+    record.log_params(configs.flatten(config))
+    record.log_dataset(config.data.name, dataset.digest, config.data.origin)
+    record.log_file(job.output_dir / CONFIG_FILE)
+    announce = log.debug if job.study else log.info  # a study has a line for each trial instead
+    announce(
+        "%s on %s: %s, %s, %d threads; %d images to train on",
+        config.model.name,
+        config.data.name,
+        device,
+        str(precision).removeprefix("torch."),
+        torch.get_num_threads(),
+        len(train.labels),
+    )
+
+    metrics: dict[str, float] = {}
+    for result in loop.fit(
+        network,
+        train_loader,
+        optimizer,
+        scheduler,
+        epochs=config.epochs,
+        precision=precision,
+        label_smoothing=config.label_smoothing,
+    ):
+        metrics = {"train/loss": result.loss}
+        for split, loader in evaluation_loaders.items():
+            evaluation = loop.evaluate(network, loader)
+            metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
+        record.log_metrics(metrics, step=result.epoch)
+        announce("epoch %d/%d  %s", result.epoch, config.epochs, _in_words(metrics))
+    value = metrics[config.objective]
+    if not math.isfinite(value):
+        raise loop.NonFiniteLossError(f"{config.objective}={value}: the training diverged; try a lower optimizer.lr")
+
+    _save(classifier, job.output_dir / WEIGHTS_FILE)
+    record.log_file(job.output_dir / WEIGHTS_FILE)
+    untouched, _ = data.ImageBatches(test)[torch.arange(2, device=device)]
+    record.log_model(classifier, untouched)
+    log.info(
+        "%s  %s  %.1f s",
+        job.name if job.study else "done:",
+        _in_words({config.objective: value}),
+        time.perf_counter() - started,
+    )
+    return value
+
+
+class Classifier(nn.Sequential):
+    """The network with its preprocessing before it: takes images (B, C, H, W) in [0, 1], gives logits."""
+
+    transform: data.ImageTransform
+    network: nn.Module
+
+    def __init__(self, transform: data.ImageTransform, network: nn.Module) -> None:
+        super().__init__(OrderedDict(transform=transform, network=network))
+
+
+def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Classifier:
+    """The untrained classifier of `config`, which normalises by `mean` and `std`."""
+    transform = data.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
+    return Classifier(transform, config.model.build(config.data.image_shape, len(config.data.classes)))
+
+
+def load_classifier(folder: str | Path) -> Classifier:
+    """The trained classifier in `folder`, from the config.yaml and weights.pt that a trial left there.
+
+    Returns:
+        In evaluation mode, on the CPU; it takes images (B, C, H, W) in [0, 1], as torchvision's ToTensor
+        makes them, and gives logits (B, num_classes).
+
+    Raises:
+        SweepError: The files are not there, or do not belong together.
+    """
+    folder = Path(folder)
+    try:
+        classifier = build_classifier(configs.from_yaml((folder / CONFIG_FILE).read_text()))
+        classifier.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError) as error:
+        raise SweepError(f"{folder}: no {CONFIG_FILE} with its {WEIGHTS_FILE} to load ({error})") from error
+    return classifier.eval()
+
+
+def _save(classifier: Classifier, path: Path) -> None:
+    part = path.with_suffix(".part")
+    try:
+        torch.save(classifier.state_dict(), part)
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _in_words(metrics: dict[str, float]) -> str:
+    return "  ".join(
+        f"{name} {value:.2%}" if name.endswith("/accuracy") else f"{name} {value:.4f}"
+        for name, value in metrics.items()
+    )
