@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor
 
 from sweep import ROOT, config, data, loop, tracking, trial
 from sweep.errors import SweepError
@@ -97,8 +98,8 @@ def fetch(run: RunRecord, folder: Path) -> None:
         os.replace(part, folder)
 
 
-def score(model: nn.Module, settings: data.DataConfig) -> float:
-    """Accuracy on the test set of a `model` that takes images in [0, 1]."""
+def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float:
+    """Accuracy on the test set of a `model`, in evaluation mode, that takes images in [0, 1]."""
     test = data.load(settings).splits.test
     return loop.evaluate(model, data.evaluation_loader(data.ImageBatches(test))).accuracy
 

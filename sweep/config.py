@@ -20,8 +20,8 @@ GROUPS: dict[str, type] = {
     "data": data.DataConfig,
 }
 
-NOT_OF_THE_JOB = ("search", "output_dir")
-"""Top-level keys that steer a study or Hydra, not a training job."""
+NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
+"""Top-level keys that steer Hydra or a study, not a training job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,7 @@ def parse(cfg: DictConfig) -> Config:
     try:
         classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
         schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
-        composed = OmegaConf.to_container(cfg, resolve=True)
-        job = {key: value for key, value in cast(dict[str, Any], composed).items() if key not in NOT_OF_THE_JOB}
+        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_JOB])
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), schema, job)))
     except OmegaConfBaseException as error:
         raise SweepError(explain(error)) from error
@@ -124,28 +123,26 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        children = value.items()
-    elif isinstance(value, list | tuple):
-        children = enumerate(value)
-    else:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
         yield key, value
         return
-    for name, child in children:
+    for name, child in value.items():
         yield from _leaves(f"{key}.{name}" if key else str(name), child)
 
 
 def _class_named(base: type, name: str, group: str) -> type:
     """The subclass of `base` whose `name` is Literal[`name`]."""
-    classes = {literal: cls for cls in _subclasses(base) for literal in _literal_name(cls)}
+    classes = {literal: subclass for subclass in _subclasses(base) for literal in _literal_name(subclass)}
     require(name in classes, f"{group}.name", name, one_of(classes))
     return classes[name]
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
-        yield cls
-        yield from _subclasses(cls)
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _literal_name(cls: type) -> tuple[str, ...]:

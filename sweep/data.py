@@ -251,7 +251,7 @@ def _load(config: DataConfig) -> DataSet:
     train, test = config.read()
     digest = hashlib.sha256()
     for tensor in (*train, *test):
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.numpy().tobytes())
     # Drawn from a generator of its own: whatever a trial's seed, the same images are held out.
     order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0))
     held_out, kept = order[: config.validation], order[config.validation :].sort().values

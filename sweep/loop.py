@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -140,9 +140,8 @@ def fit(
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, batches: Batches) -> Evaluation:
-    """Loss and accuracy of `model` on `batches`, in float32, dropout off and batch norm fixed."""
-    model.eval()
+def evaluate(model: Callable[[Tensor], Tensor], batches: Batches) -> Evaluation:
+    """Loss and accuracy of `model`, which is in evaluation mode, on `batches`, in float32."""
     total_loss, num_correct, num_seen = 0.0, 0, 0
     for x, y in batches:
         logits = model(x)

@@ -56,7 +56,7 @@ class OptimizerConfig(ABC):
             case "cosine":
                 return CosineAnnealingLR(optimizer, T_max=num_steps)
             case _:
-                return LambdaLR(optimizer, lambda step: 1.0)
+                return LambdaLR(optimizer, lambda _: 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,7 @@ class _AdamFamilyConfig(OptimizerConfig):
         )
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return self.torch_class(
-            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True
-        )
+        return self.torch_class(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)

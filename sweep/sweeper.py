@@ -6,6 +6,7 @@ close with a table. Heavy imports wait inside the functions, so that `--help` an
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -35,7 +36,13 @@ class GridSweeper(BasicSweeper):
         super().__init__(max_batch_size, params)
         self.study_name = study_name
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.study_name = _settled_study_name(config)
+        self.check = _checker(hydra_context, config)
+
     def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
         values: dict[str, list[str]] = {}
         for override in OverridesParser.create().parse_overrides(self._parse_config() + arguments):
             if override.is_sweep_override() and not override.is_discrete_sweep():
@@ -47,12 +54,10 @@ class GridSweeper(BasicSweeper):
                 values[key] = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values[key] = [override.get_value_element_as_str()]
-        assert self.config is not None and self.hydra_context is not None
         tried = [key for key, choices in values.items() if len(choices) > 1]
-        check = _checker(self.hydra_context, self.config)
-        return _record_study(
-            self.study_name, self.config, check(values, []), tried, lambda: super(GridSweeper, self).sweep(arguments)
-        )
+        job = self.check(values, [])
+        sweep = functools.partial(super().sweep, arguments)
+        return _record_study(self.study_name, self.config, job, tried, sweep)
 
 
 class OptunaSweeper(PluginSweeper):
@@ -69,8 +74,10 @@ class OptunaSweeper(PluginSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.hydra_context = hydra_context
-        self.config = config
+        self.loader = hydra_context.config_loader
+        self.config: DictConfig = config
+        self.check = _checker(hydra_context, config)
+        self.study_name = self.sweeper.study_name = _settled_study_name(config)
 
     def sweep(self, arguments: list[str]) -> None:
         import optuna
@@ -81,7 +88,8 @@ class OptunaSweeper(PluginSweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # A key given on the command line replaces the dimensions below it: model.widths=[512] ends
         # the search for model.widths.0.
-        given = [override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments)]
+        keys = (override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments))
+        given = [key for key in keys if not self.loader.get_group_options(key)]
         dimensions = {
             key: value
             for key, value in (self.sweeper.params or {}).items()
@@ -89,9 +97,7 @@ class OptunaSweeper(PluginSweeper):
         }
         self.sweeper.params = OmegaConf.create(dimensions)
         try:
-            space, fixed, others = create_params_from_overrides(
-                self.sweeper._parse_sweeper_params_config() + arguments
-            )
+            space, fixed, others = create_params_from_overrides(self.sweeper._parse_sweeper_params_config() + arguments)
         except ValueError as error:
             raise SweepError(f"the search space cannot be read: {error}") from error
         values = {key: _extremes(distribution) for key, distribution in space.items() if key not in fixed}
@@ -104,14 +110,20 @@ class OptunaSweeper(PluginSweeper):
             if number < 1:
                 raise SweepError(f"hydra.sweeper.{key}={number}: must be 1 or more")
 
-        check = _checker(self.hydra_context, self.config)
-        config = check(values | {key: [str(value)] for key, value in fixed.items()}, others)
+        job = self.check(values | {key: [str(value)] for key, value in fixed.items()}, others)
         if self.sweeper.direction is None:
-            self.sweeper.direction = direction(config.objective)
+            self.sweeper.direction = direction(job.objective)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        _record_study(
-            self.study_name, self.config, config, list(values), lambda: super(OptunaSweeper, self).sweep(arguments)
-        )
+        sweep = functools.partial(super().sweep, arguments)
+        _record_study(self.study_name, self.config, job, list(values), sweep)
+
+
+def _settled_study_name(config: DictConfig) -> str:
+    """The study's name, the same from now on in every job composed from `config`.
+
+    A name with the time in it is made up when it is first looked at, and __init__ was given a look at a copy.
+    """
+    return str(config.hydra.sweeper.study_name)
 
 
 def _extremes(distribution: Any) -> list[str]:
@@ -133,7 +145,6 @@ def _checker(
         for i in range(max(map(len, values.values()), default=1)):
             overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
             composed = hydra_context.config_loader.load_sweep_config(config, [*overrides, *others])
-            del composed["hydra"]
             jobs.append(parse(composed))
             trial.check(jobs[-1])
         return jobs[0]
@@ -141,9 +152,7 @@ def _checker(
     return check
 
 
-def _record_study(
-    name: str, config: DictConfig, job: Config, searched: list[str], sweep: Callable[[], Any]
-) -> Any:
+def _record_study(name: str, config: DictConfig, job: Config, searched: list[str], sweep: Callable[[], Any]) -> Any:
     """Run `sweep` under the study's parent run, put the best trial's record there too, and print the table.
 
     Args:

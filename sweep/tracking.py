@@ -39,6 +39,9 @@ DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 SECONDS_TO_ANSWER = 10
 
+# Read before mlflow.set_tracking_uri, which sets the variable itself.
+GIVEN_URI = os.environ.get("MLFLOW_TRACKING_URI")
+
 
 class Run(ABC):
     """An open run, as a trial sees it."""
@@ -101,7 +104,7 @@ class MLflowRun(Run):
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
 
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
-        mlflow.log_input(MetaDataset(HTTPDatasetSource(origin), name=name, digest=digest), context="training")
+        mlflow.log_input(_Dataset(HTTPDatasetSource(origin), name=name, digest=digest), context="training")
 
     def log_file(self, path: Path) -> None:
         mlflow.log_artifact(str(path), run_id=self.run_id)
@@ -126,6 +129,10 @@ class MLflowRun(Run):
             )
 
 
+class _Dataset(MetaDataset):
+    profile = None
+
+
 def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
     return TensorSpec(np.dtype(str(batch.dtype).removeprefix("torch.")), (-1, *batch.shape[1:]))
 
@@ -143,7 +150,8 @@ def connect() -> None:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlflow.db'}"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    uri = GIVEN_URI or f"sqlite:///{ROOT / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
     try:
         # Two processes that make the same database at once break it.
@@ -165,18 +173,16 @@ def _lock_beside(uri: str) -> contextlib.AbstractContextManager[Any]:
 @contextlib.contextmanager
 def _answering_soon() -> Iterator[None]:
     """Ask once and wait SECONDS_TO_ANSWER, where MLflow by itself asks for minutes on end."""
-    patience = (mlflow.environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 0), (
-        mlflow.environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT,
-        SECONDS_TO_ANSWER,
-    )
-    before = [(variable, variable.get_raw()) for variable, _ in patience]
-    for variable, value in patience:
-        variable.set(value)
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS_TO_ANSWER)}
+    before = {name: os.environ.get(name) for name in patience}
+    os.environ.update(patience)
     try:
         yield
     finally:
-        for variable, value in before:
-            variable.unset() if value is None else variable.set(value)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -196,6 +202,7 @@ def open_run(
         run_name=name,
         tags={**_git_tags(), **tags},
         parent_run_id=parent_id,
+        nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     ) as active:
         try:
             yield MLflowRun(active.info.run_id)
@@ -210,7 +217,7 @@ def _experiment_id(name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         # A server, and a database that the user names, know best where their artifacts go.
-        location = None if "MLFLOW_TRACKING_URI" in os.environ else (ROOT / "mlruns" / name).as_uri()
+        location = None if GIVEN_URI else (ROOT / "mlruns" / name).as_uri()
         with contextlib.suppress(MlflowException):  # another process was faster
             return client.create_experiment(name, artifact_location=location)
         found = client.get_experiment_by_name(name)
@@ -324,11 +331,10 @@ def download(run: RunRecord, folder: Path) -> None:
     try:
         for file in ("config.yaml", "weights.pt"):
             mlflow.artifacts.download_artifacts(run_id=run.run_id, artifact_path=file, dst_path=str(folder))
-        mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/model", dst_path=str(folder / "model"))
+        mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/model", dst_path=str(folder))
     except (MlflowException, OSError) as error:
-        raise SweepError(
-            f"run={run.run_id}: {run.name} is {run.status} and has no complete model ({' '.join(str(error).split())[:200]})"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({reason})") from error
 
 
 def load_model(folder: Path) -> nn.Module:
@@ -341,14 +347,12 @@ def where_to_look() -> str:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return uri
-    if "MLFLOW_TRACKING_URI" in os.environ:
+    if GIVEN_URI:
         return f"mlflow ui --backend-store-uri {uri}"
     return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
 
 
-def _search(
-    filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None
-) -> list[RunRecord]:
+def _search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:
     client = MlflowClient()
     if experiment_ids is None:
         experiment_ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]

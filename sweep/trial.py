@@ -126,7 +126,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
     ):
         metrics = {"train/loss": result.loss}
         for split, loader in evaluation_loaders.items():
-            evaluation = loop.evaluate(network, loader)
+            evaluation = loop.evaluate(network.eval(), loader)
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
         record.log_metrics(metrics, step=result.epoch)
         announce("epoch %d/%d  %s", result.epoch, config.epochs, _in_words(metrics))
