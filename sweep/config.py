@@ -134,17 +134,15 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _class_named(base: type, name: str, group: str) -> type:
     """The subclass of `base` whose `name` is Literal[`name`]."""
-    classes = {literal: subclass for subclass in _subclasses(base) for literal in _literal_name(subclass)}
+    classes = dict(_named_subclasses(base))
     require(name in classes, f"{group}.name", name, one_of(classes))
     return classes[name]
 
 
-def _subclasses(base: type) -> Iterator[type]:
-    for subclass in base.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
-
-
-def _literal_name(cls: type) -> tuple[str, ...]:
-    hint = typing.get_type_hints(cls)["name"]
-    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:
+    subclasses: list[type] = base.__subclasses__()
+    for subclass in subclasses:
+        hint = typing.get_type_hints(subclass)["name"]
+        if typing.get_origin(hint) is typing.Literal:
+            yield typing.get_args(hint)[0], subclass
+        yield from _named_subclasses(subclass)
