@@ -39,8 +39,7 @@ DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 SECONDS_TO_ANSWER = 10
 
-# Read before mlflow.set_tracking_uri, which sets the variable itself.
-GIVEN_URI = os.environ.get("MLFLOW_TRACKING_URI")
+DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
 
 
 class Run(ABC):
@@ -151,7 +150,7 @@ def connect() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    uri = GIVEN_URI or f"sqlite:///{ROOT / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     mlflow.set_tracking_uri(uri)
     try:
         # Two processes that make the same database at once break it.
@@ -217,7 +216,8 @@ def _experiment_id(name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         # A server, and a database that the user names, know best where their artifacts go.
-        location = None if GIVEN_URI else (ROOT / "mlruns" / name).as_uri()
+        is_ours = mlflow.get_tracking_uri() == DEFAULT_URI
+        location = (ROOT / "mlruns" / name).as_uri() if is_ours else None
         with contextlib.suppress(MlflowException):  # another process was faster
             return client.create_experiment(name, artifact_location=location)
         found = client.get_experiment_by_name(name)
@@ -345,11 +345,9 @@ def load_model(folder: Path) -> nn.Module:
 def where_to_look() -> str:
     """What to type, or where to go, to see the record."""
     uri = mlflow.get_tracking_uri()
-    if uri.startswith("http"):
-        return uri
-    if GIVEN_URI:
-        return f"mlflow ui --backend-store-uri {uri}"
-    return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
+    if uri == DEFAULT_URI:
+        return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
 
 def _search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:

@@ -1,0 +1,121 @@
+"""What the tests share: the command line as a real process, a project folder of its own for each test, MNIST."""
+
+import multiprocessing
+import os
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+
+from sweep import ROOT, config, tracking
+from sweep.data import MNISTConfig
+
+# A process that has imported everything and is forked for each command: a real process with its own
+# command line, environment and exit status, without the seconds that the imports take.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["sweep.trial", "sweep.best", "optuna", "mlflow.pytorch", "sklearn.datasets"])
+
+MNIST_ROOT = Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data"))
+
+
+class Finished(NamedTuple):
+    """What a command came to."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Project:
+    """A folder of its own for a test's runs, and the command line in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+        self.env = {"MLFLOW_TRACKING_URI": self.uri}
+
+    def train(self, *overrides: str, **env: str) -> Finished:
+        """`python sweep/train.py` with these overrides."""
+        return self.run("train.py", f"output_dir={self.folder / 'multirun'}", *overrides, **env)
+
+    def best(self, *arguments: str) -> Finished:
+        """`python sweep/best.py` with these arguments."""
+        return self.run("best.py", *arguments)
+
+    def run(self, program: str, *arguments: str, **env: str) -> Finished:
+        """A program of sweep/, in this folder."""
+        process = PROCESSES.Process(
+            target=_run_program, args=(ROOT / "sweep" / program, arguments, self.env | env, self.folder)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        out, err = ((self.folder / name).read_text() for name in ("out.txt", "err.txt"))
+        return Finished(process.exitcode, out, err)
+
+    def client(self) -> MlflowClient:
+        """MLflow's own client for this folder's record."""
+        mlflow.set_tracking_uri(self.uri)
+        return MlflowClient()
+
+    def runs(self, kind: str) -> list[mlflow.entities.Run]:
+        """All runs of this kind in the record, first to last."""
+        client = self.client()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return client.search_runs(
+            experiments, f"tags.`{tracking.KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"]
+        )
+
+
+def _run_program(path: Path, arguments: tuple[str, ...], env: dict[str, str], folder: Path) -> None:
+    for name, stream in {"out.txt": sys.stdout, "err.txt": sys.stderr}.items():
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, stream.fileno())
+    os.chdir(folder)
+    os.environ.update(env)
+    sys.argv = [str(path), *arguments]
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.fixture(scope="session")
+def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and nothing in them; making one takes two seconds."""
+    project = Project(tmp_path_factory.mktemp("record"))
+    project.client().search_experiments()
+    return project.folder / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    shutil.copy(empty_record, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    made = Project(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    return made
+
+
+@pytest.fixture
+def mnist_root() -> str:
+    """The folder that holds MNIST; the test is skipped where there is none."""
+    if not MNISTConfig(name="mnist", root=str(MNIST_ROOT), batch_size=1, validation=0, shift=0).folder.is_dir():
+        pytest.skip("needs MNIST: set SWEEP_DATA_ROOT to a folder that has it")
+    return str(MNIST_ROOT)
+
+
+@pytest.fixture
+def compose() -> Callable[..., config.Config]:
+    """A job composed from conf/ as Hydra does it, and checked."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    def composed(*overrides: str) -> config.Config:
+        with initialize_config_dir(str(ROOT / "conf")):
+            return config.parse(hydra_compose("config", list(overrides)))
+
+    return composed

@@ -1,0 +1,147 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sweep import ROOT, config
+from sweep.config import Config
+from sweep.data import DigitsConfig
+from sweep.errors import SweepError
+from sweep.models import MLPConfig
+from sweep.optimizers import AdamWConfig
+
+CONF = ROOT / "conf"
+Compose = Callable[..., Config]
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("data", choices("data"))
+def test_every_model_composes_with_every_data_set_and_is_built(compose: Compose, model: str, data: str) -> None:
+    job = compose(f"model={model}", f"data={data}")
+    network = job.model.build(job.data.image_shape, len(job.data.classes))
+    images = torch.zeros(2, *job.data.image_shape)
+    assert network(images.flatten(1) if job.model.flatten else images).shape == (2, 10)
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_every_optimizer_composes_and_is_built(compose: Compose, optimizer: str) -> None:
+    job = compose(f"optimizer={optimizer}")
+    built = job.optimizer.build([torch.nn.Parameter(torch.ones(1))])
+    assert built.param_groups[0]["lr"] == job.optimizer.lr
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment_composes(compose: Compose, experiment: str) -> None:
+    assert compose(f"experiment={experiment}") != compose()
+
+
+def test_every_model_and_every_optimizer_brings_its_search_space() -> None:
+    assert choices("search") == choices("model")
+    assert choices("search/optimizer") == choices("optimizer")
+
+
+def test_every_yaml_lies_in_a_group_that_is_composed_above() -> None:
+    groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
+    composed = {"model", "data", "optimizer", "experiment", "search", "search/optimizer"}
+    assert groups == composed | {".", "hydra/sweeper"}
+
+
+def test_overrides_reach_the_typed_job(compose: Compose) -> None:
+    job = compose(
+        "model.widths=[1024,512]", "model.dropout=0.3", "optimizer=sgd", "optimizer.lr=0.1", "data.batch_size=256",
+        "epochs=10", "seed=1",
+    )  # fmt: skip
+    assert isinstance(job.model, MLPConfig)
+    assert job.model.widths == [1024, 512]
+    assert (job.model.dropout, job.optimizer.name, job.optimizer.lr) == (0.3, "sgd", 0.1)
+    assert (job.data.batch_size, job.epochs, job.seed) == (256, 10, 1)
+
+
+def test_one_item_of_a_list_can_be_overridden(compose: Compose) -> None:
+    job = compose("model.widths.0=448")
+    assert isinstance(job.model, MLPConfig)
+    assert job.model.widths[0] == 448
+
+
+def test_a_job_survives_the_way_through_yaml(compose: Compose) -> None:
+    job = compose("model=cnn", "optimizer=sgd", "data=digits", "data.validation=100", "objective=val/loss")
+    assert config.from_yaml(config.to_yaml(job)) == job
+
+
+def test_settings_are_recorded_under_the_keys_that_override_them(compose: Compose) -> None:
+    settings = config.flatten(compose("data=digits"))
+    assert settings["model.widths.0"] == 512
+    assert settings["optimizer.lr"] == 0.01
+    assert settings["data.name"] == "digits"
+    assert all(not isinstance(value, dict | list | tuple) for value in settings.values())
+
+
+def test_a_loss_is_minimised_and_an_accuracy_maximised() -> None:
+    assert config.direction("val/loss") == "minimize"
+    assert config.direction("test/accuracy") == "maximize"
+
+
+def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SWEEP_DATA_ROOT", "/somewhere")
+    assert compose().data.root == "/somewhere"
+    monkeypatch.delenv("SWEEP_DATA_ROOT")
+    monkeypatch.chdir(tmp_path)
+    assert compose().data.root == str(ROOT / "data")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.dropout=1.0", "model.dropout=1.0: must be 0 or more and below 1"),
+        ("model.dropout=-0.1", "model.dropout=-0.1: must be 0 or more and below 1"),
+        ("model.dropout=abc", "model.dropout: Value 'abc' of type 'str' could not be converted to Float"),
+        ("model.widths=[0]", "model.widths=[0]: each must be 1 or more"),
+        ("model.widths=[]", "model.widths=[]: give at least one hidden layer, as in [512,256]"),
+        ("model.widths=[1.5]", "model.widths.0: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("model.activation=step", "model.activation=step: one of relu, gelu, silu, tanh"),
+        ("model.name=rnn", "model.name=rnn: choose one of cnn, mlp"),
+        ("optimizer.lr=0", "optimizer.lr=0.0: must be above 0"),
+        ("optimizer.lr=-1e-3", "optimizer.lr=-0.001: must be above 0"),
+        ("optimizer.lr=nan", "optimizer.lr=nan: must be above 0"),
+        ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1.0: must be 0 or more"),
+        ("optimizer.schedule=step", "optimizer.schedule=step: one of one_cycle, cosine, none"),
+        ("optimizer.betas=[0.9,1]", "optimizer.betas=[0.9, 1.0]: each must be 0 or more and below 1"),
+        ("data.batch_size=0", "data.batch_size=0: must be 1 or more and at most 60000, the images to train on"),
+        ("data.batch_size=1", "data.batch_size=1: must be 2 or more with model.batch_norm=true"),
+        (
+            "data.validation=60000",
+            "data.validation=60000: must be 0 or more and below 60000, the training images of mnist",
+        ),
+        ("epochs=0", "epochs=0: must be 1 or more"),
+        ("label_smoothing=1", "label_smoothing=1.0: must be 0 or more and below 1"),
+        ("num_threads=0", "num_threads=0: must be 1 or more"),
+        (
+            "objective=test/f1",
+            "objective=test/f1: choose one of test/accuracy, test/loss, train/loss; "
+            "val/accuracy and val/loss need data.validation above 0",
+        ),
+        (
+            "objective=val/accuracy",
+            "objective=val/accuracy: choose one of test/accuracy, test/loss, train/loss; "
+            "val/accuracy and val/loss need data.validation above 0",
+        ),
+        ("+typo=1", "typo: no such key; there are data, device, epochs"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(compose: Compose, override: str, message: str) -> None:
+    with pytest.raises(SweepError) as caught:
+        compose(override)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_of_one_s_own_class_is_found_by_its_name(compose: Compose) -> None:
+    assert isinstance(compose("data=digits").data, DigitsConfig)
+    assert isinstance(compose().optimizer, AdamWConfig)
