@@ -86,14 +86,14 @@ class OptunaSweeper(PluginSweeper):
         from sweep.config import direction
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # A key given on the command line replaces the dimensions below it: model.widths=[512] ends
-        # the search for model.widths.0.
+        # A key given on the command line replaces its dimension and those below it: model.widths=[512]
+        # ends the search for model.widths.0.
         keys = (override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments))
         given = [key for key in keys if not self.loader.get_group_options(key)]
         dimensions = {
             key: value
             for key, value in (self.sweeper.params or {}).items()
-            if not any(str(key).startswith(f"{parent}.") for parent in given)
+            if not any(f"{key!s}.".startswith(f"{parent}.") for parent in given)
         }
         self.sweeper.params = OmegaConf.create(dimensions)
         try:
@@ -206,7 +206,7 @@ def _record_best(record: Run, best: Any, searched: list[str], folder: Path) -> N
 def _no_trial_finished(trials: list[Any], failure: Exception | None) -> SweepError:
     from sweep.tracking import ERROR_TAG
 
+    if not trials:
+        return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
     reasons = [trial.tags[ERROR_TAG] for trial in trials if ERROR_TAG in trial.tags]
-    if not reasons and failure is not None:
-        reasons = [explain(failure) or repr(failure)]
     return SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")

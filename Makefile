@@ -1,0 +1,29 @@
+# Each target makes .venv and installs into it first, where that has not been done; it needs Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SWEEP := $(BIN)/python sweep/train.py -m hydra/sweeper=optuna
+
+.PHONY: demo sweep test lint ui
+
+demo: .venv/installed ## a study of the embedded digits, without a download
+	$(SWEEP) data=digits epochs=20 'data.batch_size=choice(16,32,64)'
+
+sweep: .venv/installed ## a study of MNIST
+	$(SWEEP)
+
+test: .venv/installed ## every test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## formatting, lint and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+ui: .venv/installed ## MLflow's pages of what has been recorded
+	$(BIN)/mlflow ui
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@

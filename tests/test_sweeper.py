@@ -1,0 +1,185 @@
+"""Studies and grids, end to end on the embedded data."""
+
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import Project
+from omegaconf import OmegaConf
+
+from sweep import tracking
+from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
+
+STUDY = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2")
+
+
+def study_folder(project: Project, name: str = "tiny") -> Path:
+    return project.folder / "multirun" / name
+
+
+def test_a_study_s_table_its_yaml_optuna_and_mlflow_agree(project: Project) -> None:
+    finished = project.train(*STUDY, "hydra.sweeper.n_trials=4", "data.batch_size=choice(32,64)", "model.widths=[48]")
+    assert finished.status == 0, finished.err
+
+    (parent,) = project.runs("study")
+    trials = project.runs("trial")
+    assert parent.info.status == "FINISHED"
+    assert [t.data.tags["mlflow.parentRunId"] for t in trials] == [parent.info.run_id] * 4
+    assert [t.info.run_name for t in trials] == ["trial-000", "trial-001", "trial-002", "trial-003"]
+    assert all(t.data.tags[STUDY_TAG] == "tiny" for t in trials)
+    assert all(t.outputs.model_outputs for t in trials)
+
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db")
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    for trial, run in zip(study.trials, trials, strict=True):
+        assert run.data.tags[TRIAL_TAG] == str(trial.number)
+        assert run.data.metrics["test/accuracy"] == trial.value
+        assert {key: run.data.params[key] for key in trial.params} == {k: str(v) for k, v in trial.params.items()}
+        assert "model.widths.0" not in trial.params  # model.widths=[48] ended the search for it
+        assert run.data.params["model.widths.0"] == "48"
+
+    results = OmegaConf.to_container(OmegaConf.load(study_folder(project) / "optimization_results.yaml"))
+    assert results == {"name": "optuna", "best_params": study.best_params, "best_value": study.best_value}
+    assert parent.data.metrics["test/accuracy"] == study.best_value
+    assert {k: parent.data.params[k] for k in study.best_params} == {k: str(v) for k, v in study.best_params.items()}
+    artifacts = {file.path for file in project.client().list_artifacts(parent.info.run_id)}
+    assert "optimization_results.yaml" in artifacts
+
+    table = finished.out[finished.out.index("trial  test/accuracy") :].splitlines()
+    assert len(table[1:5]) == 4
+    assert table[1].split()[:2] == [str(study.best_trial.number), f"{study.best_value:.2%}"]
+    assert f"best    trial {study.best_trial.number}: test/accuracy {study.best_value:.2%}" in table
+    assert "fetch   python sweep/best.py --study tiny" in table
+
+
+def test_every_trial_leaves_its_files_in_the_study_s_folder(project: Project) -> None:
+    assert project.train(*STUDY, "hydra.sweeper.n_trials=2", "epochs=1").status == 0
+    for number in ("0", "1"):
+        files = {path.name for path in (study_folder(project) / number).iterdir()}
+        assert {"config.yaml", "weights.pt", "train.log", ".hydra"} <= files
+
+
+def test_a_study_for_a_loss_minimises_it(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "objective=val/loss", "data.validation=200", "hydra.sweeper.n_trials=3", "epochs=1"
+    )
+    assert finished.status == 0, finished.err
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db")
+    assert study.best_value == min(trial.value for trial in study.trials if trial.value is not None)
+    (parent,) = project.runs("study")
+    assert (parent.data.tags[OBJECTIVE_TAG], parent.data.tags[DIRECTION_TAG]) == ("val/loss", "minimize")
+    assert f"best    trial {study.best_trial.number}: val/loss {study.best_value:.4f}" in finished.out
+
+
+def test_the_search_space_follows_the_model_and_the_optimizer(project: Project) -> None:
+    finished = project.train(*STUDY, "model=cnn", "optimizer=sgd", "hydra.sweeper.n_trials=1", "epochs=1")
+    assert finished.status == 0, finished.err
+    (trial,) = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db").trials
+    assert {"model.channels.0", "model.channels.1", "model.channels.2", "model.dropout"} < trial.params.keys()
+    assert not any(key.startswith("model.widths") for key in trial.params)
+    assert trial.distributions["optimizer.lr"].high == 0.5
+
+
+def test_a_dimension_can_be_changed_on_the_command_line(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "model.dropout=interval(0.1,0.2)", "optimizer.lr=0.02", "hydra.sweeper.n_trials=2", "epochs=1"
+    )
+    assert finished.status == 0, finished.err
+    for trial in optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db").trials:
+        assert 0.1 <= trial.params["model.dropout"] <= 0.2
+        assert "optimizer.lr" not in trial.params
+    assert [run.data.params["optimizer.lr"] for run in project.runs("trial")] == ["0.02", "0.02"]
+
+
+def test_a_study_goes_on_after_a_trial_that_diverged(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "optimizer=sgd", "model.batch_norm=false", "optimizer.lr=choice(1e30,0.05)",
+        "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=4",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    trials = project.runs("trial")
+    diverged = [run.data.params["optimizer.lr"] == "1e+30" for run in trials]
+    assert 0 < sum(diverged) < 4
+    assert [run.info.status == "FAILED" for run in trials] == diverged
+    for run in trials:
+        if run.info.status == "FAILED":
+            assert re.match(r"train/loss=(nan|inf) at step \d+ \(epoch \d\)", run.data.tags["sweep.error"])
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db")
+    assert [trial.state == optuna.trial.TrialState.FAIL for trial in study.trials] == diverged
+    assert f"{sum(diverged)} failed, {4 - sum(diverged)} finished" in finished.out
+
+
+def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
+    finished = project.train(
+        *STUDY,
+        "optimizer=sgd",
+        "model.batch_norm=false",
+        "optimizer.lr=interval(1e29,1e30)",
+        "hydra.sweeper.n_trials=2",
+    )
+    assert finished.status == 1
+    assert re.search(r"error: none of 2 trials finished; the first said: train/loss=\w+ at step \d+", finished.err)
+    (parent,) = project.runs("study")
+    assert parent.info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.dropout=interval(0,1.5)"], "model.dropout=1.5: must be 0 or more and below 1"),
+        (["model.widths.0=range(0,64)"], "each must be 1 or more"),
+        (["optimizer.lr=interval(0,0.1)"], "optimizer.lr=0.0: must be above 0"),
+        (["model.activation=choice(relu,step)"], "model.activation=step: one of relu"),
+        (["data.batch_size=choice(64,100000)"], "data.batch_size=100000: must be 1 or more and at most 1437"),
+        (["model.widths.5=range(8,64)"], "model.widths.5=range(8,64): model.widths has 2 items"),
+        (["optimizer.lr=interval(1,0.1)"], "the search space cannot be read"),
+        (["optimizer.lr=tag(log,interval(-1,1))"], "the search space cannot be read"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be 1 or more"),
+        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be 1 or more"),
+    ],
+)
+def test_a_search_space_that_leaves_what_is_allowed_is_refused_before_trial_0(
+    project: Project, overrides: list[str], message: str
+) -> None:
+    finished = project.train(*STUDY, *overrides)
+    assert finished.status == 1
+    assert message in finished.err
+    assert finished.err.count("\n") == 1
+    assert project.runs("study") == project.runs("trial") == []
+    assert not study_folder(project).exists()
+
+
+def test_a_grid_runs_every_combination_under_one_parent(project: Project) -> None:
+    finished = project.train(
+        "-m", "hydra.sweeper.study_name=grid", "data=digits", "epochs=1", "optimizer.lr=1e-3,1e-2", "seed=0,1"
+    )
+    assert finished.status == 0, finished.err
+    (parent,) = project.runs("study")
+    trials = project.runs("trial")
+    tried = [(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in trials]
+    assert tried == [("0.001", "0"), ("0.001", "1"), ("0.01", "0"), ("0.01", "1")]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
+    best = max(run.data.metrics["test/accuracy"] for run in trials)
+    assert parent.data.metrics["test/accuracy"] == best
+    assert f"test/accuracy {best:.2%}" in finished.out
+
+
+def test_a_grid_over_an_interval_says_what_to_do(project: Project) -> None:
+    finished = project.train("-m", "data=digits", "optimizer.lr=interval(0.1,0.2)")
+    assert finished.status == 1
+    assert finished.err.startswith("error: optimizer.lr=interval(0.1,0.2): a grid needs a list of values")
+    assert "hydra/sweeper=optuna" in finished.err
+
+
+def test_two_studies_of_the_same_command_have_names_of_their_own(project: Project) -> None:
+    """And a study's name is the same in its parent, its trials and its folder, however long the checks took."""
+    command = ("-m", "hydra/sweeper=optuna", "data=digits", "epochs=1", "hydra.sweeper.n_trials=1")
+    for _ in range(2):
+        assert project.train(*command).status == 0
+    first, second = project.runs("study")
+    assert first.info.run_name != second.info.run_name
+    for parent, trial in zip([first, second], project.runs("trial"), strict=True):
+        assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert study_folder(project, parent.data.tags[STUDY_TAG]).is_dir()
+    assert tracking.find_study(None).run_id == second.info.run_id
