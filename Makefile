@@ -13,7 +13,7 @@ sweep: .venv/installed ## a study of MNIST
 	$(SWEEP)
 
 test: .venv/installed ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: .venv/installed ## formatting, lint and types
 	$(BIN)/ruff format --check

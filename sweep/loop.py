@@ -3,7 +3,6 @@
 `fit` is a generator: whoever iterates records the results, and stops iterating to stop the training.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ from sweep.errors import SweepError, require
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ALL_THREADS = torch.get_num_threads()  # as torch starts out: the cores, or OMP_NUM_THREADS
 
 
 class Batches(Sized, Iterable[tuple[Tensor, Tensor]], Protocol):
@@ -88,7 +88,7 @@ def make_deterministic(seed: int, num_threads: int | None) -> None:
     threads sums are taken in another order, and the last bits may differ.
     """
     torch.manual_seed(seed)
-    torch.set_num_threads(num_threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(num_threads or ALL_THREADS)
 
 
 def fit(

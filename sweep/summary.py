@@ -50,7 +50,7 @@ def table(trials: Sequence[RunRecord], objective: str, direction: str, searched:
         [
             str(trial.trial_number),
             _value(trial, objective),
-            *(_short(trial.params.get(key, "")) for key in searched),
+            *(_short(trial.setting(key)) for key in searched),
             f"{trial.seconds:.1f}",
             trial.status.lower(),
         ]

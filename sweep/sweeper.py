@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
@@ -22,7 +23,7 @@ from sweep.errors import SweepError, explain
 
 if TYPE_CHECKING:
     from sweep.config import Config
-    from sweep.tracking import Run
+    from sweep.tracking import Run, RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,10 @@ class GridSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.study_name = _settled_study_name(config)
-        self.check = _checker(hydra_context, config)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
+        assert self.hydra_context is not None
         values: dict[str, list[str]] = {}
         for override in OverridesParser.create().parse_overrides(self._parse_config() + arguments):
             if override.is_sweep_override() and not override.is_discrete_sweep():
@@ -55,7 +56,7 @@ class GridSweeper(BasicSweeper):
             else:
                 values[key] = [override.get_value_element_as_str()]
         tried = [key for key, choices in values.items() if len(choices) > 1]
-        job = self.check(values, [])
+        job = _check(self.hydra_context.config_loader, self.config, values)
         sweep = functools.partial(super().sweep, arguments)
         return _record_study(self.study_name, self.config, job, tried, sweep)
 
@@ -76,7 +77,6 @@ class OptunaSweeper(PluginSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.loader = hydra_context.config_loader
         self.config: DictConfig = config
-        self.check = _checker(hydra_context, config)
         self.study_name = self.sweeper.study_name = _settled_study_name(config)
 
     def sweep(self, arguments: list[str]) -> None:
@@ -110,7 +110,8 @@ class OptunaSweeper(PluginSweeper):
             if number < 1:
                 raise SweepError(f"hydra.sweeper.{key}={number}: must be 1 or more")
 
-        job = self.check(values | {key: [str(value)] for key, value in fixed.items()}, others)
+        all_values = values | {key: [str(value)] for key, value in fixed.items()}
+        job = _check(self.loader, self.config, all_values, others)
         if self.sweeper.direction is None:
             self.sweeper.direction = direction(job.objective)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
@@ -132,24 +133,29 @@ def _extremes(distribution: Any) -> list[str]:
     return [str(value) for value in choices or (distribution.low, distribution.high)]
 
 
-def _checker(
-    hydra_context: HydraContext, config: DictConfig
-) -> Callable[[Mapping[str, list[str]], Iterable[str]], Config]:
-    """What checks a search space by composing jobs that together hold every value at least once."""
+def _check(
+    loader: ConfigLoader, config: DictConfig, values: Mapping[str, list[str]], others: Sequence[str] = ()
+) -> Config:
+    """Compose jobs that together hold every one of `values` at least once, see that each can be trained, return one.
 
-    def check(values: Mapping[str, list[str]], others: Iterable[str]) -> Config:
-        from sweep import trial
-        from sweep.config import parse
+    Raises:
+        SweepError: One cannot, or an earlier study's files are in the way.
+    """
+    from sweep import trial
+    from sweep.config import parse
 
-        jobs = []
-        for i in range(max(map(len, values.values()), default=1)):
-            overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
-            composed = hydra_context.config_loader.load_sweep_config(config, [*overrides, *others])
-            jobs.append(parse(composed))
-            trial.check(jobs[-1])
-        return jobs[0]
-
-    return check
+    jobs = []
+    for i in range(max(map(len, values.values()), default=1)):
+        overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
+        jobs.append(parse(loader.load_sweep_config(config, [*overrides, *others])))
+        trial.check(jobs[-1])
+    folder = Path(config.hydra.sweep.dir)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SweepError(
+            f"hydra.sweeper.study_name={config.hydra.sweeper.study_name}: an earlier study has left its files in "
+            f"{folder}; choose another name"
+        )
+    return jobs[0]
 
 
 def _record_study(name: str, config: DictConfig, job: Config, searched: list[str], sweep: Callable[[], Any]) -> Any:
@@ -195,15 +201,15 @@ def _record_study(name: str, config: DictConfig, job: Config, searched: list[str
     return result
 
 
-def _record_best(record: Run, best: Any, searched: list[str], folder: Path) -> None:
-    record.log_params({key: best.params[key] for key in searched if key in best.params})
+def _record_best(record: Run, best: RunRecord, searched: list[str], folder: Path) -> None:
+    record.log_params({key: best.setting(key) for key in searched})
     record.log_metrics(best.metrics, step=0)
     record.log_text(OmegaConf.to_yaml({"best_trial": best.trial_number, "run_id": best.run_id}), "best_trial.yaml")
     if (folder / RESULTS_FILE).exists():
         record.log_file(folder / RESULTS_FILE)
 
 
-def _no_trial_finished(trials: list[Any], failure: Exception | None) -> SweepError:
+def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
     from sweep.tracking import ERROR_TAG
 
     if not trials:

@@ -266,6 +266,16 @@ class RunRecord(NamedTuple):
         """Its number in its study, -1 for a run outside of one."""
         return int(self.tags.get(TRIAL_TAG, -1))
 
+    def setting(self, key: str) -> str:
+        """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
+        for name in (key, f"{key}.name"):
+            if name in self.params:
+                return self.params[name]
+        items: list[str] = []
+        while (name := f"{key}.{len(items)}") in self.params:
+            items.append(self.params[name])
+        return f"[{','.join(items)}]" if items else ""
+
 
 def find_run(run_id: str) -> RunRecord:
     """The run with this id.

@@ -95,19 +95,20 @@ def test_a_dimension_can_be_changed_on_the_command_line(project: Project) -> Non
 def test_a_study_goes_on_after_a_trial_that_diverged(project: Project) -> None:
     finished = project.train(
         *STUDY, "optimizer=sgd", "model.batch_norm=false", "optimizer.lr=choice(1e30,0.05)",
-        "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=4",
+        "model.widths=[16]", "model.dropout=0", "data.batch_size=64",
+        "hydra/sweeper/sampler=random", "hydra.sweeper.n_trials=3",
     )  # fmt: skip
     assert finished.status == 0, finished.err
     trials = project.runs("trial")
     diverged = [run.data.params["optimizer.lr"] == "1e+30" for run in trials]
-    assert 0 < sum(diverged) < 4
+    assert diverged == [False, True, False]
     assert [run.info.status == "FAILED" for run in trials] == diverged
     for run in trials:
         if run.info.status == "FAILED":
             assert re.match(r"train/loss=(nan|inf) at step \d+ \(epoch \d\)", run.data.tags["sweep.error"])
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db")
     assert [trial.state == optuna.trial.TrialState.FAIL for trial in study.trials] == diverged
-    assert f"{sum(diverged)} failed, {4 - sum(diverged)} finished" in finished.out
+    assert "1 failed, 2 finished" in finished.out
 
 
 def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
@@ -183,3 +184,27 @@ def test_two_studies_of_the_same_command_have_names_of_their_own(project: Projec
         assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert study_folder(project, parent.data.tags[STUDY_TAG]).is_dir()
     assert tracking.find_study(None).run_id == second.info.run_id
+
+
+def test_a_group_and_a_list_can_be_searched_and_are_shown(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "model.widths=choice([16],[16,8])", "optimizer=choice(adam,adamw)", "model.dropout=0",
+        "data.batch_size=64", "optimizer.lr=0.01", "epochs=1", "hydra/sweeper/sampler=grid",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    rows = finished.out[finished.out.index("trial  test/accuracy") :].splitlines()
+    assert rows[0].split()[2:4] == ["model.widths", "optimizer"]
+    assert sorted(tuple(row.split()[2:4]) for row in rows[1:5]) == [
+        ("[16,8]", "adam"), ("[16,8]", "adamw"), ("[16]", "adam"), ("[16]", "adamw"),
+    ]  # fmt: skip
+
+
+def test_a_study_does_not_write_over_another_of_the_same_name(project: Project) -> None:
+    command = (*STUDY, "epochs=1", "hydra.sweeper.n_trials=1")
+    assert project.train(*command).status == 0
+    weights = (study_folder(project) / "0" / "weights.pt").read_bytes()
+    finished = project.train(*command, "seed=1")
+    assert finished.status == 1
+    assert finished.err.startswith("error: hydra.sweeper.study_name=tiny: an earlier study has left its files in ")
+    assert (study_folder(project) / "0" / "weights.pt").read_bytes() == weights
+    assert len(project.runs("study")) == 1
