@@ -6,9 +6,11 @@ python sweep/train.py -m optimizer.lr=1e-4,1e-3,1e-2     a grid
 python sweep/train.py -m hydra/sweeper=optuna            a study
 """
 
+import atexit
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -45,6 +47,14 @@ def main(cfg: DictConfig) -> float:
         sys.exit(f"error: {error}")
 
 
+def _leave() -> NoReturn:
+    """End the process with what it registered for its end, but without freeing torch's objects one by one: 2 s."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
@@ -54,3 +64,4 @@ if __name__ == "__main__":
         if line is None:
             raise
         sys.exit(f"error: {line}")
+    _leave()
