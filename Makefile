@@ -7,7 +7,7 @@ SWEEP := $(BIN)/python sweep/train.py -m hydra/sweeper=optuna
 .PHONY: demo sweep test lint ui
 
 demo: .venv/installed ## a study of the embedded digits, without a download
-	$(SWEEP) data=digits epochs=20 'data.batch_size=choice(16,32,64)'
+	$(SWEEP) data=digits epochs=20
 
 sweep: .venv/installed ## a study of MNIST
 	$(SWEEP)

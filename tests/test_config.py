@@ -40,14 +40,15 @@ def test_every_experiment_composes(compose: Compose, experiment: str) -> None:
     assert compose(f"experiment={experiment}") != compose()
 
 
-def test_every_model_and_every_optimizer_brings_its_search_space() -> None:
+def test_every_model_optimizer_and_data_set_brings_its_search_space() -> None:
     assert choices("search") == choices("model")
     assert choices("search/optimizer") == choices("optimizer")
+    assert choices("search/data") == choices("data")
 
 
 def test_every_yaml_lies_in_a_group_that_is_composed_above() -> None:
     groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
-    composed = {"model", "data", "optimizer", "experiment", "search", "search/optimizer"}
+    composed = {"model", "data", "optimizer", "experiment", "search", "search/optimizer", "search/data"}
     assert groups == composed | {".", "hydra/sweeper"}
 
 

@@ -19,7 +19,7 @@ def study_folder(project: Project, name: str = "tiny") -> Path:
 
 
 def test_a_study_s_table_its_yaml_optuna_and_mlflow_agree(project: Project) -> None:
-    finished = project.train(*STUDY, "hydra.sweeper.n_trials=4", "data.batch_size=choice(32,64)", "model.widths=[48]")
+    finished = project.train(*STUDY, "hydra.sweeper.n_trials=4", "model.widths=[48]")
     assert finished.status == 0, finished.err
 
     (parent,) = project.runs("study")
