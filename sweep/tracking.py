@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import subprocess
 import warnings
 from abc import ABC, abstractmethod
@@ -37,7 +38,7 @@ TRIAL_TAG = "sweep.trial"
 OBJECTIVE_TAG = "sweep.objective"
 DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
-SECONDS_TO_ANSWER = 10
+SECONDS_TO_ANSWER = 5
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
 
@@ -157,11 +158,15 @@ def connect() -> None:
         with _lock_beside(uri), _answering_soon():
             MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # whatever the store behind the address raises
-        reason = " ".join(str(error).split())[:200]
+        reason = _without_password(" ".join(str(error).split())[:200])
         raise SweepError(
-            f"MLFLOW_TRACKING_URI={uri}: cannot be reached ({reason}); start the server, "
+            f"MLFLOW_TRACKING_URI={_without_password(uri)}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"://[^@/\s]+@", "://***@", text)
 
 
 def _lock_beside(uri: str) -> contextlib.AbstractContextManager[Any]:
@@ -207,7 +212,8 @@ def open_run(
             yield MLflowRun(active.info.run_id)
         except BaseException as error:
             message = " ".join(str(error).split()) or type(error).__name__
-            mlflow.set_tag(ERROR_TAG, message[:1000])
+            with contextlib.suppress(Exception):  # where the record is what broke, the error itself matters more
+                mlflow.set_tag(ERROR_TAG, message[:1000])
             raise
 
 

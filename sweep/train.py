@@ -59,6 +59,8 @@ if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell expects of a program stopped by Ctrl-C; MLflow has the run as FAILED
     except Exception as error:
         line = explain(error, sys.argv[1:])
         if line is None:

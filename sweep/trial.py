@@ -85,17 +85,10 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
     loop.make_deterministic(config.seed, config.num_threads)
 
     dataset = data.load(config.data)
-    train, val, test = (data.to_device(split, device) for split in dataset.splits)
+    splits = data.Splits(*(data.to_device(split, device) for split in dataset.splits))
     classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
     transform, network = classifier.transform, classifier.network
-    train_loader = data.training_loader(
-        data.ImageBatches(train, transform, config.data.shift), config.data.batch_size, config.seed
-    )
-    evaluation_loaders = {
-        split: data.evaluation_loader(data.ImageBatches(images, transform))
-        for split, images in {"val": val, "test": test}.items()
-        if len(images.labels)
-    }
+    train_loader, evaluation_loaders = _loaders(config, splits, transform)
     optimizer = config.optimizer.build(network.parameters())
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
 
@@ -111,7 +104,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
         device,
         str(precision).removeprefix("torch."),
         torch.get_num_threads(),
-        len(train.labels),
+        len(splits.train.labels),
     )
 
     metrics: dict[str, float] = {}
@@ -136,7 +129,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
 
     _save(classifier, job.output_dir / WEIGHTS_FILE)
     record.log_file(job.output_dir / WEIGHTS_FILE)
-    untouched, _ = data.ImageBatches(test)[torch.arange(2, device=device)]
+    untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
     record.log_model(classifier, untouched)
     log.info(
         "%s  %s  %.1f s",
@@ -145,6 +138,18 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
         time.perf_counter() - started,
     )
     return value
+
+
+def _loaders(
+    config: Config, splits: data.Splits, transform: data.ImageTransform
+) -> tuple[loop.Batches, dict[str, loop.Batches]]:
+    """What to train on, and what to evaluate on by the name of its metrics."""
+    train = data.ImageBatches(splits.train, transform, config.data.shift)
+    held_out = {"val": splits.val} if config.data.validation else {}
+    return data.training_loader(train, config.data.batch_size, config.seed), {
+        name: data.evaluation_loader(data.ImageBatches(images, transform))
+        for name, images in (held_out | {"test": splits.test}).items()
+    }
 
 
 class Classifier(nn.Sequential):

@@ -109,6 +109,13 @@ def test_a_server_that_answers_with_errors_is_reported_at_once(monkeypatch: pyte
         server.shutdown()
 
 
+def test_an_address_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(SweepError, match=r"^MLFLOW_TRACKING_URI=http://\*\*\*@127\.0\.0\.1:9") as caught:
+        tracking.connect()
+    assert "secret" not in str(caught.value)
+
+
 def test_a_run_is_recorded_and_its_model_fetched_through_a_real_server(tmp_path: Path, empty_record: Path) -> None:
     import shutil
     import socket
