@@ -7,8 +7,8 @@ python sweep/best.py --run ID             this run's
 """
 
 import argparse
+import dataclasses
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,7 +23,8 @@ from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, RunRecord
 FLIPS_PER_IMAGE = 0.0002
 """How many more or fewer images may come out right than recorded, for each image: two of MNIST's 10,000.
 
-Another processor adds in another order, and an image on the border between two digits can tip over.
+Another processor adds in another order, and an image on the border between two digits can tip over; so one
+may in any case.
 """
 
 
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> None:
         tracking.connect()
         run = find(options.study, options.experiment, options.run)
         folder = options.output or ROOT / "multirun" / "best" / run.run_id
-        fetch(run, folder)
-    except SweepError as error:
+        settings = fetch(run, folder)
+    except (SweepError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(how_to_load(folder))
+    print(how_to_load(folder, settings))
 
 
 def find(study: str | None, experiment: str | None, run_id: str | None) -> RunRecord:
@@ -68,24 +69,29 @@ def find(study: str | None, experiment: str | None, run_id: str | None) -> RunRe
     return best
 
 
-def fetch(run: RunRecord, folder: Path) -> None:
+def fetch(run: RunRecord, folder: Path) -> data.DataConfig:
     """Download the model of `run` into `folder`, load it in both ways, and score it on the test set.
 
-    Nothing is left in `folder` unless both scores are the one recorded.
+    Only when both scores are the one recorded does it take the place of what an earlier fetch left in `folder`.
+    The data are read from SWEEP_DATA_ROOT, or else from where they lay in training.
+
+    Returns:
+        The settings of the data that it was scored on.
 
     Raises:
         SweepError: There is something in `folder`, the run has no model, or a score is not the one recorded.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / trial.WEIGHTS_FILE).exists():
-            raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
-        shutil.rmtree(folder)  # what an earlier fetch left
+    ours = {"model", trial.WEIGHTS_FILE, trial.CONFIG_FILE}
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} in (ours, set())):
+        raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
         part = Path(temporary) / "model"
         part.mkdir()
         tracking.download(run, part)
         settings = config.from_yaml((part / trial.CONFIG_FILE).read_text()).data
+        settings = dataclasses.replace(settings, root=os.environ.get("SWEEP_DATA_ROOT", settings.root))
         for what, model in {
             "MLflow model": tracking.load_model(part / "model"),
             "weights": trial.load_classifier(part),
@@ -94,8 +100,9 @@ def fetch(run: RunRecord, folder: Path) -> None:
             _require_recorded(run, what, accuracy, settings)
             print(f"{what:12}  test/accuracy {accuracy:.2%}, as recorded")
         if folder.exists():
-            folder.rmdir()
+            os.replace(folder, Path(temporary) / "earlier")
         os.replace(part, folder)
+    return settings
 
 
 def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float:
@@ -108,16 +115,17 @@ def _require_recorded(run: RunRecord, what: str, accuracy: float, settings: data
     num_images = len(data.load(settings).splits.test.labels)
     recorded = run.metrics["test/accuracy"]
     flips = round(abs(accuracy - recorded) * num_images)
-    if flips > FLIPS_PER_IMAGE * num_images:
+    if flips > max(1, FLIPS_PER_IMAGE * num_images):
         raise SweepError(
             f"run={run.run_id}: its {what} scores {accuracy:.4f} on the test set of {settings.name}, "
             f"recorded is {recorded:.4f} ({flips} images apart); do not use it"
         )
 
 
-def how_to_load(folder: Path) -> str:
-    """What to type to use the model in `folder`."""
+def how_to_load(folder: Path, settings: data.DataConfig) -> str:
+    """What to type to use the model in `folder`, which takes images like those of `settings`."""
     shown = os.path.relpath(folder)
+    shape = ", ".join(map(str, settings.image_shape))
     return f"""
 {shown}/ holds model/ (MLflow's), weights.pt (torch.save) and config.yaml.
 
@@ -133,8 +141,9 @@ with this project, to train on or to change:
     from sweep.trial import load_classifier
     model = load_classifier("{shown}")
 
-each takes images as float32 (N, 1, 28, 28), 0 black to 1 white, and gives a score for each class:
-    digits = model(images).argmax(dim=1)"""
+each takes images as float32 (N, {shape}), 0 black to 1 white, and gives a score for each class of {settings.name}
+({", ".join(settings.classes)}):
+    predicted = model(images).argmax(dim=1)"""
 
 
 if __name__ == "__main__":

@@ -34,6 +34,9 @@ class TrackingConfig:
     experiment: str
     """MLflow's experiment, made if it does not exist."""
 
+    def __post_init__(self) -> None:
+        require(bool(self.experiment.strip()), "tracking.experiment", repr(self.experiment), "give it a name")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -68,7 +71,7 @@ class Config:
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be 0 or more and below 1")
-        require(self.seed >= 0, "seed", self.seed, "must be 0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must be 0 or more and below 4294967296")
         require(self.num_threads is None or self.num_threads >= 1, "num_threads", self.num_threads, "must be 1 or more")
         metrics = ["test/accuracy", "test/loss", "train/loss"]
         if self.data.validation:
@@ -79,7 +82,7 @@ class Config:
             self.data.batch_size > 1 or not getattr(self.model, "batch_norm", False),
             "data.batch_size",
             self.data.batch_size,
-            "must be 2 or more with model.batch_norm=true",
+            f"must be 2 or more for the batch norm of {self.model.name}",
         )
 
 

@@ -42,6 +42,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
         return f"{group}={choice}: {one_of(error.options)}"
     if isinstance(error, OmegaConfBaseException):
         return _explain_config_error(error, overrides)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # as in model=null
+        return str(error)
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)
@@ -58,4 +60,6 @@ def _explain_config_error(error: OmegaConfBaseException, overrides: Sequence[str
         return f"{typed}: no such key; {f'{parent} has' if parent else 'there are'} {', '.join(keys)}"
     if isinstance(error, IndexError):
         return f"{typed}: {parent} has {len(error.parent_node)} items, counted from 0"
+    if "is not a ListConfig" in str(error):
+        return f"{typed}: give a list, as in {key}=[1,2]"
     return f"{typed}: {str(error).splitlines()[0]}"

@@ -3,6 +3,7 @@
 `fit` is a generator: whoever iterates records the results, and stops iterating to stop the training.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -43,7 +44,15 @@ class Evaluation(NamedTuple):
 
 
 class NonFiniteLossError(SweepError):
-    """The training loss became infinite or not a number."""
+    """A loss became infinite or not a number."""
+
+
+def require_finite(metric: str, loss: float, epoch: int, step: int) -> None:
+    """Raise a NonFiniteLossError that says where, if `loss` is infinite or not a number."""
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(
+            f"{metric}={loss} at step {step} (epoch {epoch}): the training diverged; try a lower optimizer.lr"
+        )
 
 
 def pick_device(name: str) -> torch.device:
@@ -131,11 +140,8 @@ def fit(
         step_losses = torch.stack(losses).float()  # (num_steps,)
         broken = (~step_losses.isfinite()).nonzero()
         if len(broken):
-            step = (epoch - 1) * len(losses) + int(broken[0]) + 1
-            raise NonFiniteLossError(
-                f"train/loss={step_losses[broken[0]].item()} at step {step} (epoch {epoch}): "
-                "the training diverged; try a lower optimizer.lr"
-            )
+            first = int(broken[0])
+            require_finite("train/loss", step_losses[first].item(), epoch, (epoch - 1) * len(losses) + first + 1)
         yield EpochResult(epoch, step_losses.mean().item())
 
 

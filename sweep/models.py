@@ -103,6 +103,7 @@ class CNNConfig(ModelConfig):
     """Probability of zeroing a feature before the last layer in training."""
 
     flatten: ClassVar[bool] = False
+    batch_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require(len(self.channels) > 0, "model.channels", self.channels, "give at least one block, as in [16,32,64]")

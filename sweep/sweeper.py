@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep.errors import SweepError, explain
 
@@ -38,8 +39,8 @@ class GridSweeper(BasicSweeper):
         self.study_name = study_name
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.study_name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.study_name = _settled_study_name(config)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
@@ -65,19 +66,28 @@ class OptunaSweeper(PluginSweeper):
     """The hydra-optuna-sweeper plugin, with the search space checked beforehand and the study recorded.
 
     Args:
-        direction: As the plugin has it; None for the better way of the job's `objective`.
+        direction: None; it follows the job's `objective`.
         settings: The plugin's own.
     """
 
-    def __init__(self, study_name: str, direction: Any = None, **settings: Any) -> None:
+    def __init__(self, study_name: str, direction: None = None, **settings: Any) -> None:
+        if direction is not None:
+            raise SweepError(f"hydra.sweeper.direction={direction}: leave it null, it follows the objective")
+        for key in ("n_trials", "n_jobs"):
+            number = settings[key]
+            if not isinstance(number, int) or number < 1:
+                raise SweepError(f"hydra.sweeper.{key}={number}: must be a whole number, 1 or more")
+        rate = settings["max_failure_rate"]
+        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
+            raise SweepError(f"hydra.sweeper.max_failure_rate={rate}: must be 0 to 1")
         super().__init__(study_name=study_name, direction=direction, **settings)
         self.study_name = study_name
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.study_name = self.sweeper.study_name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.loader = hydra_context.config_loader
         self.config: DictConfig = config
-        self.study_name = self.sweeper.study_name = _settled_study_name(config)
 
     def sweep(self, arguments: list[str]) -> None:
         import optuna
@@ -89,7 +99,7 @@ class OptunaSweeper(PluginSweeper):
         # A key given on the command line replaces its dimension and those below it: model.widths=[512]
         # ends the search for model.widths.0.
         keys = (override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments))
-        given = [key for key in keys if not self.loader.get_group_options(key)]
+        given = [key.lstrip("+") for key in keys if not self.loader.get_group_options(key)]
         dimensions = {
             key: value
             for key, value in (self.sweeper.params or {}).items()
@@ -105,26 +115,58 @@ class OptunaSweeper(PluginSweeper):
             raise SweepError(
                 "the search space is empty: give a dimension, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
             )
-        for key in ("n_trials", "n_jobs"):
-            number = getattr(self.sweeper, key)
-            if number < 1:
-                raise SweepError(f"hydra.sweeper.{key}={number}: must be 1 or more")
-
+        _require_discrete_for_grid(self.sweeper, {key: space[key] for key in values})
         all_values = values | {key: [str(value)] for key, value in fixed.items()}
         job = _check(self.loader, self.config, all_values, others)
-        if self.sweeper.direction is None:
-            self.sweeper.direction = direction(job.objective)
+        self.sweeper.direction = direction(job.objective)
+        self._require_new_name_in_storage()
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         sweep = functools.partial(super().sweep, arguments)
         _record_study(self.study_name, self.config, job, list(values), sweep)
 
+    def _require_new_name_in_storage(self) -> None:
+        import optuna
 
-def _settled_study_name(config: DictConfig) -> str:
-    """The study's name, the same from now on in every job composed from `config`.
+        if self.sweeper.storage is None:
+            return
+        Path(self.config.output_dir).mkdir(parents=True, exist_ok=True)
+        try:
+            names = optuna.get_all_study_names(self.sweeper.storage)
+        except Exception as error:  # whatever the database raises
+            reason = str(error).splitlines()[0]
+            raise SweepError(f"hydra.sweeper.storage={self.sweeper.storage}: cannot be opened ({reason})") from error
+        if self.study_name in names:
+            raise SweepError(
+                f"hydra.sweeper.study_name={self.study_name}: {self.sweeper.storage} has a study of this name; "
+                "choose another"
+            )
 
-    A name with the time in it is made up when it is first looked at, and __init__ was given a look at a copy.
+
+def _require_discrete_for_grid(sweeper: Any, space: Mapping[str, Any]) -> None:
+    import optuna
+
+    if getattr(sweeper.sampler, "func", None) is not optuna.samplers.GridSampler:
+        return
+    for key, distribution in space.items():
+        try:
+            sweeper._to_grid_sampler_choices(distribution)
+        except ValueError as error:
+            raise SweepError(
+                f"hydra/sweeper/sampler=grid: {key} is an interval; give choices, as in '{key}=choice(1,2)', or a value"
+            ) from error
+
+
+def _settle_study_name(config: DictConfig) -> str:
+    """The study's name, from now on the same in every job composed from `config`.
+
+    By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
-    return str(config.hydra.sweeper.study_name)
+    name = str(config.hydra.sweeper.study_name)
+    sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
+    with read_write(sweeper), read_write(overrides):
+        sweeper.study_name = name  # Hydra wants it to be the same here and in the jobs
+        overrides.append(f"hydra.sweeper.study_name={QuotedString(name, Quote.single).with_quotes()}")
+    return name
 
 
 def _extremes(distribution: Any) -> list[str]:
@@ -149,6 +191,9 @@ def _check(
         overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
         jobs.append(parse(loader.load_sweep_config(config, [*overrides, *others])))
         trial.check(jobs[-1])
+    objectives = {job.objective for job in jobs}
+    if len(objectives) > 1:
+        raise SweepError(f"objective={','.join(sorted(objectives))}: a study has one; choose it")
     folder = Path(config.hydra.sweep.dir)
     if folder.is_dir() and any(folder.iterdir()):
         raise SweepError(

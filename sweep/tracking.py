@@ -158,7 +158,7 @@ def connect() -> None:
         with _lock_beside(uri), _answering_soon():
             MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # whatever the store behind the address raises
-        reason = _without_password(" ".join(str(error).split())[:200])
+        reason = _without_password(" ".join(str(error).split()))[:200]
         raise SweepError(
             f"MLFLOW_TRACKING_URI={_without_password(uri)}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
@@ -191,21 +191,21 @@ def _answering_soon() -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_run(
-    experiment: str, name: str, *, tags: Mapping[str, str], parent_id: str | None = None
+    experiment: str, name: str, *, tags: Mapping[str, str], parent: "RunRecord | None" = None
 ) -> Iterator[MLflowRun]:
     """A run named `name`, closed as FINISHED, or as FAILED with the error in a tag if one comes out.
 
     Args:
-        experiment: Made if it does not exist.
+        experiment: Made if it does not exist; that of `parent` goes first.
         name: What the run is called in MLflow's pages.
         tags: Set from the start, besides the state of the git repository.
-        parent_id: The run under which this one is shown.
+        parent: The run under which this one is shown.
     """
     with mlflow.start_run(
-        experiment_id=_experiment_id(experiment),
+        experiment_id=parent.experiment_id if parent else _experiment_id(experiment),
         run_name=name,
         tags={**_git_tags(), **tags},
-        parent_run_id=parent_id,
+        parent_run_id=parent.run_id if parent else None,
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     ) as active:
         try:
@@ -363,7 +363,8 @@ def where_to_look() -> str:
     uri = mlflow.get_tracking_uri()
     if uri == DEFAULT_URI:
         return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    shown = _without_password(uri)
+    return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
 
 def _search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:

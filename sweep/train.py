@@ -40,11 +40,22 @@ def main(cfg: DictConfig) -> float:
         number=hydra_config.job.num if in_study else None,
     )
     try:
-        return trial.run(config.parse(cfg), job)
+        checked = config.parse(cfg)
+        trial.check(checked)
     except SweepError as error:
-        if in_study:
-            raise  # the sweeper counts it as a failed trial and goes on
-        sys.exit(f"error: {error}")
+        if in_study and cfg.tracking.enabled:
+            trial.record_refused(cfg.tracking.experiment, job, error)
+        return _fail(error, in_study)
+    try:
+        return trial.run(checked, job)
+    except SweepError as error:
+        return _fail(error, in_study)
+
+
+def _fail(error: SweepError, in_study: bool) -> NoReturn:
+    if in_study:
+        raise error  # the sweeper counts it as a failed trial and goes on
+    sys.exit(f"error: {error}")
 
 
 def _leave() -> NoReturn:

@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
-import math
 import os
 import time
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,17 +65,28 @@ def run(config: Config, job: Job) -> float:
     if not config.tracking.enabled:
         return _train(config, job, tracking.NoRun())
     tracking.connect()
-    parent_id = tracking.find_study(job.study).run_id if job.study else None
     tags = {
-        tracking.KIND_TAG: "trial",
         tracking.OBJECTIVE_TAG: config.objective,
         tracking.DIRECTION_TAG: configs.direction(config.objective),
-        "sweep.overrides": " ".join(job.overrides),
     }
-    if job.study is not None:
-        tags |= {tracking.STUDY_TAG: job.study, tracking.TRIAL_TAG: str(job.number)}
-    with tracking.open_run(config.tracking.experiment, job.name, tags=tags, parent_id=parent_id) as record:
+    with _open_run(config.tracking.experiment, job, tags) as record:
         return _train(config, job, record)
+
+
+def record_refused(experiment: str, job: Job, error: SweepError) -> None:
+    """Record a study's trial that cannot be trained as FAILED, so that MLflow lacks none that Optuna has."""
+    tracking.connect()
+    with contextlib.suppress(SweepError), _open_run(experiment, job, {}):
+        raise error
+
+
+def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContextManager[tracking.Run]:
+    tags = tags | {tracking.KIND_TAG: "trial", "sweep.overrides": " ".join(job.overrides)}
+    parent = None
+    if job.study is not None:
+        parent = tracking.find_study(job.study)
+        tags |= {tracking.STUDY_TAG: job.study, tracking.TRIAL_TAG: str(job.number)}
+    return tracking.open_run(experiment, job.name, tags=tags, parent=parent)
 
 
 def _train(config: Config, job: Job, record: tracking.Run) -> float:
@@ -120,13 +131,13 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
         metrics = {"train/loss": result.loss}
         for split, loader in evaluation_loaders.items():
             evaluation = loop.evaluate(network.eval(), loader)
+            loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
         record.log_metrics(metrics, step=result.epoch)
         announce("epoch %d/%d  %s", result.epoch, config.epochs, _in_words(metrics))
     value = metrics[config.objective]
-    if not math.isfinite(value):
-        raise loop.NonFiniteLossError(f"{config.objective}={value}: the training diverged; try a lower optimizer.lr")
 
+    classifier.cpu()  # what is saved then loads where there is no GPU
     _save(classifier, job.output_dir / WEIGHTS_FILE)
     record.log_file(job.output_dir / WEIGHTS_FILE)
     untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]

@@ -57,7 +57,7 @@ def test_the_printed_ways_to_load_the_model_work_as_printed(
     for way in ways:
         scope: dict[str, object] = {"images": images}
         exec("\n".join([*way, lines[-1]]), scope)
-        answers.append(scope["digits"])
+        answers.append(scope["predicted"])
     assert all(torch.equal(answers[0], answer) for answer in answers)
 
 
@@ -67,6 +67,7 @@ def test_fetching_again_takes_the_place_of_the_first_and_other_files_are_left_al
         assert project.best("--output", "mine").status == 0
     (project.folder / "notes").mkdir()
     (project.folder / "notes" / "todo.txt").write_text("keep me")
+    (project.folder / "notes" / "weights.pt").write_bytes((project.folder / "mine" / "weights.pt").read_bytes())
     finished = project.best("--output", "notes")
     assert finished.status == 1
     assert finished.err == "error: --output=notes: there is something else in it; choose a new folder\n"
@@ -81,8 +82,15 @@ def test_a_model_that_no_longer_scores_what_was_recorded_fails_loudly(two_studie
     mine, theirs = (_recorded_file(project, which, damaged) for which in (run_id, other))
     intact = mine.read_bytes()
     mine.write_bytes(theirs.read_bytes())
+    earlier = project.folder / "earlier"
+    earlier.mkdir(exist_ok=True)
+    for name in ("model", "weights.pt", "config.yaml"):
+        (earlier / name).write_text("an earlier fetch")
+    project_finished = project.best("--output", "earlier")
     finished = project.best("--output", "damaged")
     mine.write_bytes(intact)
+    assert project_finished.status == 1
+    assert (earlier / "weights.pt").read_text() == "an earlier fetch"
     assert finished.status == 1
     assert "on the test set of digits, recorded is" in finished.err
     assert "do not use it" in finished.err

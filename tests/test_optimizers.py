@@ -8,13 +8,13 @@ from sweep.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
 
 
 def adamw(**changes: object) -> AdamWConfig:
-    settings = {"name": "adamw", "lr": 0.1, "weight_decay": 0.01, "schedule": "none", "betas": (0.9, 0.99)}
+    settings = {"name": "adamw", "lr": 0.1, "weight_decay": 0.01, "schedule": "none", "betas": [0.9, 0.99]}
     return AdamWConfig(**(settings | changes))  # type: ignore[arg-type]
 
 
 ALL = [
     adamw(),
-    AdamConfig(name="adam", lr=0.1, weight_decay=0.0, schedule="none", betas=(0.9, 0.99)),
+    AdamConfig(name="adam", lr=0.1, weight_decay=0.0, schedule="none", betas=[0.9, 0.99]),
     SGDConfig(name="sgd", lr=0.1, weight_decay=0.0, schedule="none", momentum=0.9, nesterov=True),
 ]
 

@@ -136,8 +136,15 @@ def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
         (["model.widths.5=range(8,64)"], "model.widths.5=range(8,64): model.widths has 2 items"),
         (["optimizer.lr=interval(1,0.1)"], "the search space cannot be read"),
         (["optimizer.lr=tag(log,interval(-1,1))"], "the search space cannot be read"),
-        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be 1 or more"),
-        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be 1 or more"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be a whole number, 1 or more"),
+        (["hydra.sweeper.n_trials=abc"], "hydra.sweeper.n_trials=abc: must be a whole number, 1 or more"),
+        (["hydra.sweeper.max_failure_rate=2"], "hydra.sweeper.max_failure_rate=2: must be 0 to 1"),
+        (["hydra.sweeper.direction=minimize"], "hydra.sweeper.direction=minimize: leave it null"),
+        (["hydra.sweeper.storage=sqlite:////nowhere/x.db"], "hydra.sweeper.storage=sqlite:////nowhere/x.db: cannot be"),
+        (["hydra/sweeper/sampler=grid"], "hydra/sweeper/sampler=grid: model.dropout is an interval; give choices"),
+        (["hydra/sweeper/sampler=best"], "hydra/sweeper/sampler=best: choose one of cmaes, gp, grid"),
+        (["objective=choice(test/loss,test/accuracy)"], "objective=test/accuracy,test/loss: a study has one"),
+        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be a whole number, 1 or more"),
     ],
 )
 def test_a_search_space_that_leaves_what_is_allowed_is_refused_before_trial_0(
@@ -199,6 +206,44 @@ def test_a_group_and_a_list_can_be_searched_and_are_shown(project: Project) -> N
     ]  # fmt: skip
 
 
+def test_a_value_forced_with_plus_signs_ends_the_search_for_its_key(project: Project) -> None:
+    finished = project.train(*STUDY, "++optimizer.lr=0.02", "hydra.sweeper.n_trials=1", "epochs=1")
+    assert finished.status == 0, finished.err
+    (trial,) = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db").trials
+    assert "optimizer.lr" not in trial.params
+
+
+def test_the_cmaes_sampler_has_what_it_needs(project: Project) -> None:
+    finished = project.train(*STUDY, "hydra/sweeper/sampler=cmaes", "hydra.sweeper.n_trials=3", "epochs=1")
+    assert finished.status == 0, finished.err
+    assert "3 trials, 3 finished" in finished.out
+
+
+def test_a_combination_that_is_refused_only_as_a_trial_is_recorded_as_failed(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra/sweeper/sampler=grid", "data.batch_size=choice(64,1)", "model.batch_norm=choice(true,false)",
+        "model.widths=[8]", "model.dropout=0", "optimizer.lr=0.01", "epochs=1", "seed=1",
+    )  # fmt: skip
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{project.folder}/multirun/optuna.db")
+    states = {trial.number: trial.state == optuna.trial.TrialState.COMPLETE for trial in study.trials}
+    trials = {int(run.data.tags[TRIAL_TAG]): run.info.status == "FINISHED" for run in project.runs("trial")}
+    assert trials == states, finished.err
+    assert False in trials.values()
+    errors = [run.data.tags.get("sweep.error", "") for run in project.runs("trial")]
+    assert any(error.startswith("data.batch_size=1: must be 2 or more") for error in errors)
+
+
+def test_a_grid_over_data_sets_keeps_all_its_trials_under_its_parent(project: Project, mnist_root: str) -> None:
+    finished = project.train(
+        "-m", "data=digits,mnist", f"data.root={mnist_root}", "model.widths=[8]", "epochs=1", "data.batch_size=256"
+    )
+    assert finished.status == 0, finished.err
+    assert "2 trials, 2 finished" in finished.out
+    assert len(list((project.folder / "multirun").iterdir())) == 1  # both trials in one folder
+    (parent,) = project.runs("study")
+    assert {run.info.experiment_id for run in project.runs("trial")} == {parent.info.experiment_id}
+
+
 def test_a_study_does_not_write_over_another_of_the_same_name(project: Project) -> None:
     command = (*STUDY, "epochs=1", "hydra.sweeper.n_trials=1")
     assert project.train(*command).status == 0
@@ -208,3 +253,7 @@ def test_a_study_does_not_write_over_another_of_the_same_name(project: Project) 
     assert finished.err.startswith("error: hydra.sweeper.study_name=tiny: an earlier study has left its files in ")
     assert (study_folder(project) / "0" / "weights.pt").read_bytes() == weights
     assert len(project.runs("study")) == 1
+    study_folder(project).rename(project.folder / "moved")
+    finished = project.train(*command, "seed=1")
+    assert finished.status == 1
+    assert finished.err.endswith("optuna.db has a study of this name; choose another\n")

@@ -29,7 +29,7 @@ def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -
 def test_a_run_opened_within_another_is_its_child_only_if_so_said(project: Project) -> None:
     tracking.connect()
     with tracking.open_run("mine", "study", tags={}) as parent:
-        with tracking.open_run("mine", "trial", tags={}, parent_id=parent.run_id) as child:
+        with tracking.open_run("mine", "trial", tags={}, parent=tracking.find_run(parent.run_id)) as child:
             pass
         assert tracking.find_run(parent.run_id).status == "RUNNING"
     found = tracking.find_run(child.run_id)
@@ -42,7 +42,7 @@ def test_trials_come_by_their_numbers_however_many_there_are(project: Project) -
     with tracking.open_run("mine", "s", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: "s"}) as parent:
         for number in (2, 0, 1):
             tags = {tracking.TRIAL_TAG: str(number)}
-            with tracking.open_run("mine", f"trial-{number}", tags=tags, parent_id=parent.run_id):
+            with tracking.open_run("mine", f"trial-{number}", tags=tags, parent=tracking.find_run(parent.run_id)):
                 pass
     assert [t.trial_number for t in tracking.trials_of(tracking.find_study("s"))] == [0, 1, 2]
 

@@ -108,12 +108,22 @@ def test_a_loss_that_stops_being_finite_is_recorded_as_failed_with_its_step(proj
     assert re.match(r"train/loss=(nan|inf) at step \d+", run.data.tags["sweep.error"])
 
 
+def test_weights_that_break_in_the_last_step_are_no_success(project: Project) -> None:
+    one_step = ("data.batch_size=1437", "epochs=1", "optimizer.schedule=none", "label_smoothing=0")
+    broken = ("optimizer=sgd", "optimizer.lr=1e30", "model.batch_norm=false")
+    finished = project.train("data=digits", *one_step, *broken)
+    assert finished.status == 1
+    assert re.fullmatch(r"error: test/loss=(nan|inf) at step 1 \(epoch 1\): [^\n]+\n", finished.err)
+    assert [run.info.status for run in project.runs("trial")] == ["FAILED"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("model.widht=3", "model.widht=3: no such key; model has activation, batch_norm, dropout, name, widths"),
         ("typo=3", "typo=3: no such key; there are data, device, epochs, label_smoothing, model"),
         ("model.widths.7=3", "model.widths.7=3: model.widths has 2 items, counted from 0"),
+        ("model=null", "Config group override must be a string or a list. Got NoneType"),
         ("model=rnn", "model=rnn: choose one of cnn, mlp"),
         ("data=imagenet", "data=imagenet: choose one of digits, fashion_mnist, mnist"),
         ("hydra/sweeper=ax", "hydra/sweeper=ax: choose one of basic, optuna"),
