@@ -145,10 +145,24 @@ def test_weights_that_break_in_the_last_step_are_no_success(project: Project) ->
         ),
     ],
 )
-@pytest.mark.parametrize("mode", ["run", "study"])
-def test_bad_input_gets_one_line_and_leaves_nothing(project: Project, mode: str, override: str, message: str) -> None:
-    study = ("-m", "hydra/sweeper=optuna") if mode == "study" and override != "hydra/sweeper=ax" else ()
-    assert message in one_line_error(project.train(*study, "data=digits", override))
+def test_bad_input_gets_one_line_and_leaves_nothing(project: Project, override: str, message: str) -> None:
+    assert message in one_line_error(project.train("data=digits", override))
+    assert project.runs("trial") == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.widht=3", "model.widht=3: no such key; model has activation, batch_norm, dropout, name, widths"),
+        ("model=rnn", "model=rnn: choose one of cnn, mlp"),
+        ("model.dropout=1.5", "model.dropout=1.5: must be 0 or more and below 1"),
+        ("objective=test/f1", "objective=test/f1: choose one of test/accuracy, test/loss, train/loss"),
+        ("data.validation=2000", "data.validation=2000: must be 0 or more and below 1437"),
+        ("device=tpu", "device=tpu: one of auto, cpu, cuda, mps"),
+    ],
+)
+def test_bad_input_to_a_study_gets_one_line_and_leaves_nothing(project: Project, override: str, message: str) -> None:
+    assert message in one_line_error(project.train("-m", "hydra/sweeper=optuna", "data=digits", override))
     assert project.runs("trial") == project.runs("study") == []
 
 
