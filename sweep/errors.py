@@ -1,5 +1,6 @@
 """What goes wrong because of something a person can mend, told in one line."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ def require(condition: bool, key: str, given: Any, allowed: str) -> None:
 def one_of(names: Iterable[str]) -> str:
     """The wording for a choice among `names`."""
     return "choose one of " + ", ".join(sorted(names))
+
+
+def without_password(text: str) -> str:
+    """`text` with the user and password of any address in it masked."""
+    return re.sub(r"://[^@/\s]+@", "://***@", text)
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:

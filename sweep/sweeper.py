@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep.errors import SweepError, explain
+from sweep.errors import SweepError, explain, without_password
 
 if TYPE_CHECKING:
     from sweep.config import Config
@@ -129,16 +129,16 @@ class OptunaSweeper(PluginSweeper):
 
         if self.sweeper.storage is None:
             return
+        storage = without_password(str(self.sweeper.storage))
         Path(self.config.output_dir).mkdir(parents=True, exist_ok=True)
         try:
             names = optuna.get_all_study_names(self.sweeper.storage)
         except Exception as error:  # whatever the database raises
-            reason = str(error).splitlines()[0]
-            raise SweepError(f"hydra.sweeper.storage={self.sweeper.storage}: cannot be opened ({reason})") from error
+            reason = without_password(str(error).splitlines()[0])
+            raise SweepError(f"hydra.sweeper.storage={storage}: cannot be opened ({reason})") from error
         if self.study_name in names:
             raise SweepError(
-                f"hydra.sweeper.study_name={self.study_name}: {self.sweeper.storage} has a study of this name; "
-                "choose another"
+                f"hydra.sweeper.study_name={self.study_name}: {storage} has a study of this name; choose another"
             )
 
 

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import subprocess
 import warnings
 from abc import ABC, abstractmethod
@@ -30,7 +29,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import nn
 
 from sweep import ROOT
-from sweep.errors import SweepError
+from sweep.errors import SweepError, without_password
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -158,15 +157,11 @@ def connect() -> None:
         with _lock_beside(uri), _answering_soon():
             MlflowClient().search_experiments(max_results=1)
     except Exception as error:  # whatever the store behind the address raises
-        reason = _without_password(" ".join(str(error).split()))[:200]
+        reason = without_password(" ".join(str(error).split()))[:200]
         raise SweepError(
-            f"MLFLOW_TRACKING_URI={_without_password(uri)}: cannot be reached ({reason}); start the server, "
+            f"MLFLOW_TRACKING_URI={without_password(uri)}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^@/\s]+@", "://***@", text)
 
 
 def _lock_beside(uri: str) -> contextlib.AbstractContextManager[Any]:
@@ -363,7 +358,7 @@ def where_to_look() -> str:
     uri = mlflow.get_tracking_uri()
     if uri == DEFAULT_URI:
         return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
-    shown = _without_password(uri)
+    shown = without_password(uri)
     return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
 

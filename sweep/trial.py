@@ -53,7 +53,7 @@ def check(config: Config) -> None:
 
 
 def run(config: Config, job: Job) -> float:
-    """Train and evaluate the job of `config`, record it, and return its objective.
+    """Train and evaluate the job of `config`, which has passed `check`, record it, and return its objective.
 
     Leaves config.yaml and weights.pt (the state_dict of the network and its preprocessing) in
     `job.output_dir`, and everything in MLflow.
@@ -61,7 +61,6 @@ def run(config: Config, job: Job) -> float:
     Raises:
         SweepError: Something that a person can mend; the run, if open by then, is recorded as FAILED.
     """
-    check(config)
     if not config.tracking.enabled:
         return _train(config, job, tracking.NoRun())
     tracking.connect()
