@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sweep import ROOT, config, data, loop, tracking, trial
 from sweep.errors import SweepError
-from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, RunRecord
+from sweep.tracking import RunRecord
 
 FLIPS_PER_IMAGE = 0.0002
 """How many more or fewer images may come out right than recorded, for each image: two of MNIST's 10,000.
@@ -57,12 +57,13 @@ def find(study: str | None, experiment: str | None, run_id: str | None) -> RunRe
         return tracking.find_run(run_id)
     if experiment:
         where, runs = f"experiment {experiment}", tracking.runs_in(experiment)
-        asked = runs[0].tags if runs else {}  # what the newest run was after
+        asked = runs[0] if runs else None  # what the newest run was after
     else:
         parent = tracking.find_study(study)
-        where, runs, asked = f"study {parent.name}", tracking.trials_of(parent), parent.tags
-    objective = asked.get(OBJECTIVE_TAG, "test/accuracy")
-    best = tracking.best_of(runs, objective, asked.get(DIRECTION_TAG, "maximize"))
+        where, runs, asked = f"study {parent.name}", tracking.trials_of(parent), parent
+    # Of several objectives the first decides.
+    objective, direction = (asked.objectives[0], asked.directions[0]) if asked else ("test/accuracy", "maximize")
+    best = tracking.best_of(runs, objective, direction)
     if best is None:
         raise SweepError(f"{where}: none of its {len(runs)} runs has finished with a {objective}")
     print(f"{where}: the best of {len(runs)} runs by {objective} is {best.name} ({best.run_id})")

@@ -20,6 +20,9 @@ GROUPS: dict[str, type] = {
     "data": data.DataConfig,
 }
 
+PARAMETERS = "model/parameters"
+"""The metric that counts what is trained."""
+
 NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
 """Top-level keys that steer Hydra or a study, not a training job."""
 
@@ -65,19 +68,21 @@ class Config:
     num_threads: int | None
     """CPU threads of this job; None for as many as there are cores."""
 
-    objective: str
-    """The metric, after the last epoch, that a study searches for."""
+    objective: list[str]
+    """The metric, after the last epoch, that a study searches for; several for a Pareto front."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be 0 or more and below 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be 0 or more and below 4294967296")
         require(self.num_threads is None or self.num_threads >= 1, "num_threads", self.num_threads, "must be 1 or more")
-        metrics = ["test/accuracy", "test/loss", "train/loss"]
+        metrics = ["test/accuracy", "test/loss", "train/loss", PARAMETERS]
         if self.data.validation:
             metrics += ["val/accuracy", "val/loss"]
         hint = "" if self.data.validation else "; val/accuracy and val/loss need data.validation above 0"
-        require(self.objective in metrics, "objective", self.objective, one_of(metrics) + hint)
+        require(bool(self.objective), "objective", "[]", one_of(metrics) + hint)
+        for objective in self.objective:
+            require(objective in metrics, "objective", objective, one_of(metrics) + hint)
         require(
             self.data.batch_size > 1 or not getattr(self.model, "batch_norm", False),
             "data.batch_size",
@@ -87,8 +92,8 @@ class Config:
 
 
 def direction(objective: str) -> str:
-    """Which way `objective` is better: "minimize" for a loss, else "maximize"."""
-    return "minimize" if objective.endswith("/loss") else "maximize"
+    """Which way `objective` is better: "maximize" for an accuracy, "minimize" for a loss or the model's size."""
+    return "maximize" if objective.endswith("/accuracy") else "minimize"
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -101,6 +106,8 @@ def parse(cfg: DictConfig) -> Config:
         classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
         schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
         job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_JOB])
+        if not OmegaConf.is_list(job.objective):
+            job.objective = [job.objective]
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), schema, job)))
     except OmegaConfBaseException as error:
         raise SweepError(explain(error)) from error

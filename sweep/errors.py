@@ -16,6 +16,10 @@ class SweepError(Exception):
     """
 
 
+class Stopped(Exception):  # noqa: N818 -- not an error
+    """A trial was ended before its last epoch, and not by a fault; the text says why."""
+
+
 def require(condition: bool, key: str, given: Any, allowed: str) -> None:
     """Raise a SweepError that names `key`, what was `given` and what is `allowed`, unless `condition`."""
     if not condition:

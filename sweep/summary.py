@@ -1,58 +1,104 @@
-"""What a person reads when a study has ended."""
+"""What a person reads of a study: numbers in words, the table of its trials, the best of them."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, RunRecord
+from sweep.tracking import COPY_TAG, ERROR_TAG, INTERRUPTED, STOPPED_TAG, STUDY_TAG, RunRecord
 
 MOST_ROWS = 50
 
 
+def in_words(metrics: Mapping[str, float]) -> str:
+    """Metrics by name, as in "test/accuracy 98.67%  test/loss 0.0512"."""
+    return "  ".join(f"{name} {value_in_words(name, value)}" for name, value in metrics.items())
+
+
+def value_in_words(metric: str, value: float) -> str:
+    """The value of a metric as a person reads it."""
+    if metric.endswith("/accuracy"):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if metric == "model/parameters" else f"{value:.4f}"
+
+
 def tell(
-    study: RunRecord, trials: Sequence[RunRecord], best: RunRecord, searched: Sequence[str], where_to_look: str
+    study: RunRecord,
+    trials: Sequence[RunRecord],
+    front: Sequence[RunRecord],
+    searched: Sequence[str],
+    where_to_look: str,
 ) -> str:
     """The table of trials, best first, the best one, and what to type next.
 
     Args:
         study: Its parent run.
         trials: All of its trials.
-        best: The best of them.
+        front: The best of them, or all on the Pareto front where there are several objectives.
         searched: The keys whose values differ between trials; a column each.
         where_to_look: What to type, or where to go, to see the record.
     """
-    objective, name = study.tags[OBJECTIVE_TAG], study.tags[STUDY_TAG]
-    counts = ", ".join(
-        f"{sum(trial.status == status for trial in trials)} {status.lower()}"
-        for status in sorted({trial.status for trial in trials})
-    )
-    lines = [table(trials, objective, study.tags[DIRECTION_TAG], searched), ""]
-    lines.append(f"study   {name}: {len(trials)} trials, {counts}")
-    lines.append(f"best    trial {best.trial_number}: {objective} {_value(best, objective)}")
-    if objective.startswith("test/") and len(trials) > 1:
-        lines.append(f"        picked from {len(trials)} by the test set itself, so a little flattered")
+    name = study.tags[STUDY_TAG]
+    counts = Counter("copied" if COPY_TAG in trial.tags else status_in_words(trial) for trial in trials)
+    interrupted = counts.pop(INTERRUPTED, 0)
+    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    if interrupted:
+        told += f"; besides, {interrupted} interrupted"
+    lines = [table(trials, study.objectives, study.directions, searched, front), ""]
+    lines.append(f"study   {name}: {counts.total()} trials, {told}")
+    lines += best_lines(study, trials, front)
     lines.append(f"look    {where_to_look}")
     lines.append(f"fetch   python sweep/best.py --study {name}")
     return "\n".join(lines)
 
 
-def table(trials: Sequence[RunRecord], objective: str, direction: str, searched: Sequence[str]) -> str:
-    """A line for each trial, best first, those without a value last; at most MOST_ROWS."""
-    sign = 1 if direction == "minimize" else -1
+def best_lines(
+    study: RunRecord, trials: Sequence[RunRecord], front: Sequence[RunRecord], searched: Sequence[str] = ()
+) -> list[str]:
+    """The best trial, or the Pareto front, in words, with its settings for the keys `searched`."""
+
+    def line(trial: RunRecord) -> str:
+        settings = "".join(f"  {key}={_short(trial.setting(key))}" for key in searched if trial.setting(key))
+        metrics = in_words({objective: trial.metrics[objective] for objective in study.objectives})
+        return f"trial {trial.trial_number}: {metrics}{settings}"
+
+    if len(study.objectives) > 1:
+        return [f"front   {len(front)} trials that no other beats in one objective without losing in another:"] + [
+            f"        {line(trial)}" for trial in front
+        ]
+    lines = [f"best    {line(front[0])}"]
+    num_scored = sum(trial.status in ("FINISHED", "KILLED") for trial in trials)
+    if study.objectives[0].startswith("test/") and num_scored > 1:
+        lines.append(f"        picked from {num_scored} by the test set itself, so a little flattered")
+    return lines
+
+
+def table(
+    trials: Sequence[RunRecord],
+    objectives: Sequence[str],
+    directions: Sequence[str],
+    searched: Sequence[str],
+    front: Sequence[RunRecord] = (),
+) -> str:
+    """A line for each trial, best first by the first objective, those without a value last; at most MOST_ROWS."""
+    sign = 1 if directions[0] == "minimize" else -1
+    on_front = {trial.run_id for trial in front}
     ranked = sorted(
         trials,
         key=lambda trial: (
             trial.status != "FINISHED",
-            sign * trial.metrics.get(objective, 0.0),
+            sign * trial.metrics.get(objectives[0], 0.0),
             trial.trial_number,
         ),
     )
-    header = ["trial", objective, *searched, "seconds", "status"]
+    several = len(objectives) > 1
+    header = ["trial", *objectives, *["front"] * several, *searched, "seconds", "status"]
     rows = [
         [
             str(trial.trial_number),
-            _value(trial, objective),
+            *(_value(trial, objective) for objective in objectives),
+            *["*" if trial.run_id in on_front else ""] * several,
             *(_short(trial.setting(key)) for key in searched),
             f"{trial.seconds:.1f}",
-            trial.status.lower(),
+            status_in_words(trial),
         ]
         for trial in ranked[:MOST_ROWS]
     ]
@@ -63,11 +109,19 @@ def table(trials: Sequence[RunRecord], objective: str, direction: str, searched:
     return "\n".join(lines)
 
 
+def status_in_words(trial: RunRecord) -> str:
+    """A trial's end: finished, pruned, stopped, interrupted, failed, or whose copy it is; running if it has none."""
+    if COPY_TAG in trial.tags:
+        return f"as {trial.tags[COPY_TAG]}"
+    if trial.status == "KILLED":
+        return "pruned" if trial.tags.get(STOPPED_TAG, "").startswith("pruned") else "stopped"
+    return INTERRUPTED if trial.tags.get(ERROR_TAG) == INTERRUPTED else trial.status.lower()
+
+
 def _value(trial: RunRecord, objective: str) -> str:
-    if trial.status != "FINISHED" or objective not in trial.metrics:
+    if trial.status not in ("FINISHED", "KILLED") or objective not in trial.metrics:
         return "-"
-    value = trial.metrics[objective]
-    return f"{value:.2%}" if objective.endswith("/accuracy") else f"{value:.4f}"
+    return value_in_words(objective, trial.metrics[objective])
 
 
 def _short(param: str) -> str:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +22,24 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep.errors import SweepError, explain, without_password
+from sweep import workers
+from sweep.errors import Stopped, SweepError, require
 
 if TYPE_CHECKING:
+    import optuna
+    from optuna.pruners import BasePruner
+
     from sweep.config import Config
-    from sweep.tracking import Run, RunRecord
+    from sweep.space import Space
+    from sweep.study import Study
 
 log = logging.getLogger(__name__)
-
-RESULTS_FILE = "optimization_results.yaml"
 
 
 class GridSweeper(BasicSweeper):
@@ -43,6 +54,8 @@ class GridSweeper(BasicSweeper):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
+        from sweep import record
+
         assert self.config is not None
         assert self.hydra_context is not None
         values: dict[str, list[str]] = {}
@@ -57,103 +70,314 @@ class GridSweeper(BasicSweeper):
             else:
                 values[key] = [override.get_value_element_as_str()]
         tried = [key for key, choices in values.items() if len(choices) > 1]
-        job = _check(self.hydra_context.config_loader, self.config, values)
+        job = _check(self.hydra_context.config_loader, self.config, _corners_of_grid(values))
+        _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
         sweep = functools.partial(super().sweep, arguments)
-        return _record_study(self.study_name, self.config, job, tried, sweep)
+        return record.grid(self.study_name, job, tried, list(self.config.hydra.overrides.task), sweep)
+
+
+def _corners_of_grid(values: dict[str, list[str]]) -> Iterable[list[str]]:
+    for i in range(max(map(len, values.values()), default=1)):
+        yield [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
 
 
 class OptunaSweeper(PluginSweeper):
-    """The hydra-optuna-sweeper plugin, with the search space checked beforehand and the study recorded.
+    """The hydra-optuna-sweeper plugin with slots that are never idle, pruning, and studies that can be taken up again.
 
     Args:
-        direction: None; it follows the job's `objective`.
+        study_name: A study of this name that exists is gone on with.
+        n_trials: How many trials the study comes to in all.
+        n_jobs: How many run at a time; "auto" for as many as there are cores, or GPUs when training on them.
+        direction: Follows the objective where it is None.
+        pruner: Which of `optuna.pruners`, built as the sampler is.
+        timeout: Seconds after which no more trials are handed out, None for no end.
+        starting_points: Changes to the job as composed, by key, to be tried after it and before the search.
         settings: The plugin's own.
     """
 
-    def __init__(self, study_name: str, direction: None = None, **settings: Any) -> None:
-        if direction is not None:
-            raise SweepError(f"hydra.sweeper.direction={direction}: leave it null, it follows the objective")
-        for key in ("n_trials", "n_jobs"):
-            number = settings[key]
-            if not isinstance(number, int) or number < 1:
-                raise SweepError(f"hydra.sweeper.{key}={number}: must be a whole number, 1 or more")
+    def __init__(
+        self,
+        study_name: str,
+        n_trials: int,
+        n_jobs: int | str,
+        pruner: DictConfig,
+        timeout: float | None,
+        starting_points: Sequence[dict[str, Any]],
+        **settings: Any,
+    ) -> None:
+        _require_whole("n_trials", n_trials)
+        if n_jobs != "auto":
+            _require_whole("n_jobs", n_jobs, ", or auto")
         rate = settings["max_failure_rate"]
-        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise SweepError(f"hydra.sweeper.max_failure_rate={rate}: must be 0 to 1")
-        super().__init__(study_name=study_name, direction=direction, **settings)
-        self.study_name = study_name
+        require(_is_number(rate) and 0 <= rate <= 1, "hydra.sweeper.max_failure_rate", rate, "must be 0 to 1")
+        seconds = "must be a number of seconds above 0, or null"
+        require(timeout is None or (_is_number(timeout) and timeout > 0), "hydra.sweeper.timeout", timeout, seconds)
+        self.n_jobs, self.timeout, self.starting_points = n_jobs, timeout, starting_points
+        self.pruner = build_pruner(pruner)
+        self.plugin_settings = settings | {"study_name": study_name, "n_trials": n_trials, "n_jobs": 1}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's, that TPE's group is experimental
+            super().__init__(**self.plugin_settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.study_name = self.sweeper.study_name = _settle_study_name(config)
+        for launchers in ("hydra", "hydra_plugins"):  # which would tell of each job on its own
+            logging.getLogger(launchers).setLevel(logging.WARNING)
+        if self.n_jobs != 1 and "BasicLauncher" in config.hydra.launcher._target_:
+            workers.start_importing()
+        self.name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.loader = hydra_context.config_loader
+        self.sweeper.storage = config.hydra.sweeper.storage  # whose path may hold the name
+        self.context, self.task = hydra_context, task_function
         self.config: DictConfig = config
+        self.folder = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
-        import optuna
-        from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+        from sweep import space, study, tracking
 
+        loader = self.context.config_loader
+        impl = self.sweeper
+        searched = space.read(
+            impl.params or {},
+            arguments,
+            loader,
+            self.config,
+            can_be_empty=impl.custom_search_space_extender is not None,
+        )
+        job = _check(loader, self.config, searched.corners())
+        directions = self._directions(job.objective)
+        if _is_grid(impl.sampler):
+            self._make_grid(searched)
+        points = self._points(searched)
+        launcher, num_slots = self._launcher(job)
+        facts = {"space": searched.describe(), "job": _facts(job, searched)}
+        found = study.find(impl.storage, self.name)
+        if found is None:
+            _require_new_folder(self.name, self.folder)
+        else:
+            _require_same(found, directions, facts)
+        if job.tracking.enabled:
+            tracking.connect()
+        shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
+        try:
+            if shared.is_new:
+                shared.remember(facts)
+                shared.queue(points)
+            shared.optuna.sampler = self._sampler(shared)
+            shared.optuna.pruner = self.pruner
+            self._search(shared, job, searched, launcher, num_slots)
+        finally:
+            shared.close()
+
+    def _search(self, shared: Study, job: Config, searched: Space, launcher: Launcher, num_slots: int) -> None:
+        from sweep import record, tracking
+        from sweep.search import Search, write_results
+        from sweep.slots import CTRL_C, Stop
+
+        stop = Stop(self.timeout)
+        suggest = functools.partial(self._suggest, searched, _threads_of(job, launcher, num_slots))
+        search = Search(shared, job, self.folder, launcher, num_slots, suggest, self.sweeper.max_failure_rate, stop)
+        go_on = f"go on with it: {_command(self.name)}"
+        keys = list(searched.dimensions)
+        log.info("study %s: searching %s for the best %s", self.name, ", ".join(keys), ", ".join(job.objective))
+        log.info("%s at a time; %s", "1 trial" if num_slots == 1 else f"{num_slots} trials", go_on)
+        interrupt: KeyboardInterrupt | None = None
+        table = ""
+        overrides = list(self.config.hydra.overrides.task)
+        with suppress(Stopped), record.open_study(self.name, job, overrides, shared.recall("run")) as run:
+            shared.remember({"run": run.run_id})
+            try:
+                search.run()
+            except KeyboardInterrupt as error:
+                interrupt = error
+            if not stop.reason or shared.has_finished:
+                results = write_results(shared, self.folder)
+                table = record.conclude(run, self.name, job, keys, search.failure, [results])
+            if stop.reason:
+                raise Stopped(f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials")
+        if run.run_id is not None and shared.has_other_owners:
+            tracking.keep_running(run.run_id)
+        if table:
+            log.info("\n%s", table)
+        if stop.reason:
+            log.info(
+                "stopped by %s after %d of %d trials; %s", stop.reason, shared.num_counted(), shared.n_trials, go_on
+            )
+        if search.failure is not None:
+            raise search.failure
+        if stop.reason == CTRL_C:
+            raise interrupt or KeyboardInterrupt
+
+    def _suggest(self, searched: Space, threads: list[str], trial: optuna.Trial) -> list[str]:
+        lengths = {}
+        for name in searched.items:
+            key = f"{name}.length"
+            lengths[name] = int(
+                trial._suggest(key, searched.dimensions[key]) if key in searched.dimensions else searched.fixed[key]
+            )
+        (overrides,) = self.sweeper._configure_trials([trial], searched.active(lengths), searched.fixed, [])
+        return searched.overrides(dict(override.split("=", 1) for override in overrides)) + threads
+
+    def _directions(self, objectives: list[str]) -> list[str]:
         from sweep.config import direction
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # A key given on the command line replaces its dimension and those below it: model.widths=[512]
-        # ends the search for model.widths.0.
-        keys = (override.get_key_element() for override in OverridesParser.create().parse_overrides(arguments))
-        given = [key.lstrip("+") for key in keys if not self.loader.get_group_options(key)]
-        dimensions = {
-            key: value
-            for key, value in (self.sweeper.params or {}).items()
-            if not any(f"{key!s}.".startswith(f"{parent}.") for parent in given)
-        }
-        self.sweeper.params = OmegaConf.create(dimensions)
-        try:
-            space, fixed, others = create_params_from_overrides(self.sweeper._parse_sweeper_params_config() + arguments)
-        except ValueError as error:
-            raise SweepError(f"the search space cannot be read: {error}") from error
-        values = {key: _extremes(distribution) for key, distribution in space.items() if key not in fixed}
-        if not values:
-            raise SweepError(
-                "the search space is empty: give a dimension, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        follows = [direction(objective) for objective in objectives]
+        if self.sweeper.direction is not None:
+            given = self.sweeper._get_directions()
+            require(
+                given == follows,
+                "hydra.sweeper.direction",
+                ",".join(given),
+                f"objective={','.join(objectives)} means {','.join(follows)}; leave it null",
             )
-        _require_discrete_for_grid(self.sweeper, {key: space[key] for key in values})
-        all_values = values | {key: [str(value)] for key, value in fixed.items()}
-        job = _check(self.loader, self.config, all_values, others)
-        self.sweeper.direction = direction(job.objective)
-        self._require_new_name_in_storage()
-        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        sweep = functools.partial(super().sweep, arguments)
-        _record_study(self.study_name, self.config, job, list(values), sweep)
+        return follows
 
-    def _require_new_name_in_storage(self) -> None:
-        import optuna
+    def _make_grid(self, searched: Space) -> None:
+        choices = {}
+        for key, distribution in searched.dimensions.items():
+            if key.endswith(".length"):
+                raise SweepError(
+                    f"hydra/sweeper/sampler=grid: {key} makes other dimensions come and go; give it a value"
+                )
+            try:
+                choices[key] = list(self.sweeper._to_grid_sampler_choices(distribution))
+            except ValueError as error:
+                raise SweepError(
+                    f"hydra/sweeper/sampler=grid: {key} is an interval; give choices, as in '{key}=choice(1,2)', "
+                    "or a value"
+                ) from error
+        self.sweeper.sampler = self.sweeper.sampler(choices)
+        self.sweeper.n_trials = min(self.sweeper.n_trials, math.prod(map(len, choices.values())))
 
-        if self.sweeper.storage is None:
-            return
-        storage = without_password(str(self.sweeper.storage))
-        Path(self.config.output_dir).mkdir(parents=True, exist_ok=True)
-        try:
-            names = optuna.get_all_study_names(self.sweeper.storage)
-        except Exception as error:  # whatever the database raises
-            reason = without_password(str(error).splitlines()[0])
-            raise SweepError(f"hydra.sweeper.storage={storage}: cannot be opened ({reason})") from error
-        if self.study_name in names:
-            raise SweepError(
-                f"hydra.sweeper.study_name={self.study_name}: {storage} has a study of this name; choose another"
-            )
+    def _sampler(self, shared: Study) -> Any:
+        """The study's sampler, seeded anew where the study goes on, so that it does not draw the same again."""
+        import numpy as np
+        from optuna.samplers import GridSampler, QMCSampler
+
+        settings = self.plugin_settings["sampler"]
+        if shared.is_new or settings.get("seed") is None or isinstance(self.sweeper.sampler, GridSampler | QMCSampler):
+            return self.sweeper.sampler  # those two find in the study where they were
+        drawn = [settings.seed, len(shared.trials())]
+        if shared.has_other_owners:  # who may be drawing from the same seed now
+            drawn.append(int.from_bytes(os.urandom(4)))
+        seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
+        sampler = OmegaConf.merge(settings, {"seed": seed})
+        return PluginSweeper(**{**self.plugin_settings, "sampler": sampler}).sweeper.sampler
+
+    def _points(self, searched: Space) -> list[dict[str, Any]]:
+        """The values that the study starts from: those of the job as composed, then the starting points listed."""
+        if _is_grid(self.sweeper.sampler):
+            return []
+        loader, common = self.context.config_loader, searched.common
+        points = []
+        for i, changes in enumerate([{}, *self.starting_points]):
+            overrides = [*common, *(f"{key}={value}" for key, value in changes.items())]
+            composed = loader.load_sweep_config(self.config, overrides)
+            try:
+                points.append(searched.point_of(composed))
+            except SweepError as error:
+                if i > 0:
+                    raise SweepError(f"hydra.sweeper.starting_points: {error}") from error
+                log.info("the job as composed is not tried first: %s", error)
+        return points
+
+    def _launcher(self, job: Config) -> tuple[Launcher, int]:
+        """What runs the trials, and how many at a time."""
+        import torch
+
+        from sweep import loop
+
+        launcher: Any = self.sweeper.launcher
+        kind = type(launcher).__name__
+        num_gpus = torch.cuda.device_count() if loop.pick_device(job.device).type == "cuda" else 0
+        num_slots: Any = self.n_jobs
+        if kind == "RayLauncher":
+            num_cpus = _start_ray(launcher)
+            num_slots = num_cpus if num_slots == "auto" else num_slots
+        elif kind in ("BasicLauncher", "JoblibLauncher"):
+            num_slots = (num_gpus or num_cores()) if num_slots == "auto" else num_slots
+        require(
+            num_slots != "auto",
+            "hydra.sweeper.n_jobs",
+            "auto",
+            "only this machine and a Ray cluster can be counted; say how many jobs to run at a time",
+        )
+        num_slots = min(num_slots, self.sweeper.n_trials)
+        if kind == "JoblibLauncher":
+            launcher.joblib["n_jobs"] = num_slots  # its processes, which all slots share
+        if kind == "BasicLauncher" and num_slots > 1:
+            launcher = workers.WorkerLauncher(num_slots, num_gpus)
+            launcher.setup(hydra_context=self.context, task_function=self.task, config=self.config)
+        return launcher, num_slots
 
 
-def _require_discrete_for_grid(sweeper: Any, space: Mapping[str, Any]) -> None:
-    import optuna
+def build_pruner(settings: DictConfig) -> BasePruner:
+    """The pruner of `hydra.sweeper.pruner`, as Hydra builds it."""
+    return instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
 
-    if getattr(sweeper.sampler, "func", None) is not optuna.samplers.GridSampler:
-        return
-    for key, distribution in space.items():
-        try:
-            sweeper._to_grid_sampler_choices(distribution)
-        except ValueError as error:
-            raise SweepError(
-                f"hydra/sweeper/sampler=grid: {key} is an interval; give choices, as in '{key}=choice(1,2)', or a value"
-            ) from error
+
+def num_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_ray(launcher: Any) -> int:
+    """Connect to the cluster that `launcher` names, before its slots would all try to; return its number of CPUs."""
+    import ray
+    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+
+    start_ray(launcher.ray_cfg.init)
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def _is_grid(sampler: Any) -> bool:
+    from optuna.samplers import GridSampler
+
+    return isinstance(sampler, GridSampler) or getattr(sampler, "func", None) is GridSampler
+
+
+def _threads_of(job: Config, launcher: Launcher, num_slots: int) -> list[str]:
+    """The override that keeps the workers of one machine from fighting over its cores."""
+    if (
+        num_slots == 1
+        or job.num_threads is not None
+        or type(launcher).__name__ not in ("WorkerLauncher", "JoblibLauncher")
+    ):
+        return []
+    return [f"num_threads={max(1, num_cores() // num_slots)}"]
+
+
+def _facts(job: Config, searched: Space) -> dict[str, str]:
+    """Every setting of the study's jobs that trials must share to be compared."""
+    from sweep.config import flatten
+
+    free = ("tracking.", "data.root", "device", "num_threads")
+    return {
+        key: str(value) for key, value in flatten(job).items() if not key.startswith(free) and not searched.covers(key)
+    }
+
+
+def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, dict[str, str]]) -> None:
+    """Raise a SweepError unless the study `found` has these directions, this space and these jobs."""
+    name = f"hydra.sweeper.study_name={found.study_name}"
+    another = "go on as it was, or choose another name"
+    had = [direction.name.lower() for direction in found.directions]
+    require(had == directions, name, "", f"it has the directions {', '.join(had)}; {another}")
+    for what, now in facts.items():
+        then = found.user_attrs.get(f"sweep.{what}", now)
+        changes = [
+            f"{key} is {now.get(key, 'not there')}, was {then.get(key, 'not there')}"
+            for key in sorted({*then, *now})
+            if now.get(key) != then.get(key)
+        ]
+        if changes:
+            raise SweepError(f"{name}: the study's {what} is another now: {'; '.join(changes)}; {another}")
+
+
+def _require_new_folder(name: str, folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise SweepError(
+            f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
+        )
 
 
 def _settle_study_name(config: DictConfig) -> str:
@@ -169,95 +393,35 @@ def _settle_study_name(config: DictConfig) -> str:
     return name
 
 
-def _extremes(distribution: Any) -> list[str]:
-    """The values at the edge of an Optuna distribution: all choices, or the lowest and the highest."""
-    choices = getattr(distribution, "choices", None)
-    return [str(value) for value in choices or (distribution.low, distribution.high)]
-
-
-def _check(
-    loader: ConfigLoader, config: DictConfig, values: Mapping[str, list[str]], others: Sequence[str] = ()
-) -> Config:
-    """Compose jobs that together hold every one of `values` at least once, see that each can be trained, return one.
+def _check(loader: ConfigLoader, config: DictConfig, corners: Iterable[list[str]]) -> Config:
+    """Compose the jobs of all `corners` of a space, see that each can be trained, return one.
 
     Raises:
-        SweepError: One cannot, or an earlier study's files are in the way.
+        SweepError: One cannot.
     """
     from sweep import trial
     from sweep.config import parse
 
     jobs = []
-    for i in range(max(map(len, values.values()), default=1)):
-        overrides = [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
-        jobs.append(parse(loader.load_sweep_config(config, [*overrides, *others])))
+    for overrides in corners:
+        jobs.append(parse(loader.load_sweep_config(config, overrides)))
         trial.check(jobs[-1])
-    objectives = {job.objective for job in jobs}
+    objectives = {",".join(job.objective) for job in jobs}
     if len(objectives) > 1:
         raise SweepError(f"objective={','.join(sorted(objectives))}: a study has one; choose it")
-    folder = Path(config.hydra.sweep.dir)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise SweepError(
-            f"hydra.sweeper.study_name={config.hydra.sweeper.study_name}: an earlier study has left its files in "
-            f"{folder}; choose another name"
-        )
     return jobs[0]
 
 
-def _record_study(name: str, config: DictConfig, job: Config, searched: list[str], sweep: Callable[[], Any]) -> Any:
-    """Run `sweep` under the study's parent run, put the best trial's record there too, and print the table.
-
-    Args:
-        name: The study's.
-        config: Hydra's, of the whole sweep.
-        job: Any one of the study's jobs.
-        searched: The keys whose values differ between trials.
-        sweep: Runs all trials.
-    """
-    from sweep import summary, tracking
-    from sweep.config import direction
-
-    if not job.tracking.enabled:
-        return sweep()
-    tracking.connect()
-    tags = {
-        tracking.KIND_TAG: "study",
-        tracking.STUDY_TAG: name,
-        tracking.OBJECTIVE_TAG: job.objective,
-        tracking.DIRECTION_TAG: direction(job.objective),
-        "sweep.overrides": " ".join(config.hydra.overrides.task),
-    }
-    with tracking.open_run(job.tracking.experiment, name, tags=tags) as record:
-        log.info("study %s: searching %s for the best %s", name, ", ".join(searched), job.objective)
-        failure: Exception | None = None
-        result = None
-        try:
-            result = sweep()
-        except Exception as error:  # a trial's; what the others found is still worth the table
-            failure = error
-        study = tracking.find_study(name)
-        trials = tracking.trials_of(study)
-        best = tracking.best_of(trials, job.objective, direction(job.objective))
-        if best is None:
-            raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
-        _record_best(record, best, searched, Path(config.hydra.sweep.dir))
-    log.info("\n%s", summary.tell(study, trials, best, searched, tracking.where_to_look()))
-    if failure is not None:
-        raise failure
-    return result
+def _command(name: str) -> str:
+    """The command line of this process, with the study's name in it."""
+    given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
+    return shlex.join(["python", sys.argv[0], *given, f"hydra.sweeper.study_name={name}"])
 
 
-def _record_best(record: Run, best: RunRecord, searched: list[str], folder: Path) -> None:
-    record.log_params({key: best.setting(key) for key in searched})
-    record.log_metrics(best.metrics, step=0)
-    record.log_text(OmegaConf.to_yaml({"best_trial": best.trial_number, "run_id": best.run_id}), "best_trial.yaml")
-    if (folder / RESULTS_FILE).exists():
-        record.log_file(folder / RESULTS_FILE)
+def _require_whole(key: str, given: Any, allowed: str = "") -> None:
+    is_whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+    require(is_whole, f"hydra.sweeper.{key}", given, f"must be a whole number, 1 or more{allowed}")
 
 
-def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
-    from sweep.tracking import ERROR_TAG
-
-    if not trials:
-        return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
-    reasons = [trial.tags[ERROR_TAG] for trial in trials if ERROR_TAG in trial.tags]
-    return SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -11,7 +11,7 @@ import os
 import subprocess
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import nn
 
 from sweep import ROOT
-from sweep.errors import SweepError, without_password
+from sweep.errors import Stopped, SweepError, without_password
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -37,6 +37,10 @@ TRIAL_TAG = "sweep.trial"
 OBJECTIVE_TAG = "sweep.objective"
 DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
+STOPPED_TAG = "sweep.stopped"
+COPY_TAG = "sweep.copy_of"
+INTERRUPTED = "interrupted"
+"""The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
@@ -50,6 +54,14 @@ class Run(ABC):
     @abstractmethod
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record settings, once each."""
+
+    @abstractmethod
+    def log_params_once(self, params: Mapping[str, Any]) -> None:
+        """Record settings where none of these keys is recorded yet; MLflow cannot change one."""
+
+    @abstractmethod
+    def log_note(self, text: str) -> None:
+        """Put `text`, in Markdown, at the head of the run's page, in place of what was there."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -83,6 +95,8 @@ class NoRun(Run):
     run_id = None
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...
+    def log_params_once(self, params: Mapping[str, Any]) -> None: ...
+    def log_note(self, text: str) -> None: ...
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
     def log_dataset(self, name: str, digest: str, origin: str) -> None: ...
     def log_file(self, path: Path) -> None: ...
@@ -98,6 +112,13 @@ class MLflowRun(Run):
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         mlflow.log_params(dict(params), run_id=self.run_id)
+
+    def log_params_once(self, params: Mapping[str, Any]) -> None:
+        if not params.keys() & find_run(self.run_id).params.keys():
+            self.log_params(params)
+
+    def log_note(self, text: str) -> None:
+        MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
@@ -186,30 +207,77 @@ def _answering_soon() -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_run(
-    experiment: str, name: str, *, tags: Mapping[str, str], parent: "RunRecord | None" = None
+    experiment: str, name: str, *, tags: Mapping[str, str], parent: "RunRecord | None" = None, run_id: str | None = None
 ) -> Iterator[MLflowRun]:
-    """A run named `name`, closed as FINISHED, or as FAILED with the error in a tag if one comes out.
+    """A run named `name`, closed as FINISHED when it is left.
+
+    Where an error comes out, it is closed as FAILED with the error in a tag, or as KILLED with the reason
+    where that is Stopped.
 
     Args:
         experiment: Made if it does not exist; that of `parent` goes first.
         name: What the run is called in MLflow's pages.
         tags: Set from the start, besides the state of the git repository.
         parent: The run under which this one is shown.
+        run_id: The run to go on with, in place of a new one.
     """
-    with mlflow.start_run(
-        experiment_id=parent.experiment_id if parent else _experiment_id(experiment),
+    active = mlflow.start_run(
+        run_id=run_id,
+        experiment_id=None if run_id else parent.experiment_id if parent else _experiment_id(experiment),
         run_name=name,
         tags={**_git_tags(), **tags},
-        parent_run_id=parent.run_id if parent else None,
+        parent_run_id=parent.run_id if parent and not run_id else None,
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
-    ) as active:
-        try:
-            yield MLflowRun(active.info.run_id)
-        except BaseException as error:
-            message = " ".join(str(error).split()) or type(error).__name__
-            with contextlib.suppress(Exception):  # where the record is what broke, the error itself matters more
-                mlflow.set_tag(ERROR_TAG, message[:1000])
-            raise
+    )
+    status, reason = "FINISHED", {}
+    try:
+        yield MLflowRun(active.info.run_id)
+    except Stopped as stopped:
+        status, reason = "KILLED", {STOPPED_TAG: str(stopped)}
+        raise
+    except KeyboardInterrupt:
+        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
+        raise
+    except BaseException as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        status, reason = "FAILED", {ERROR_TAG: message[:1000]}
+        raise
+    finally:
+        # Where the record is what broke, the error itself matters more.
+        with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
+            mlflow.set_tags(reason)
+            mlflow.end_run(status)
+
+
+def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict[str, str]:
+    """The tags that say what a run is after."""
+    return {OBJECTIVE_TAG: ",".join(objectives), DIRECTION_TAG: ",".join(directions)}
+
+
+def reopen(run_id: str) -> bool:
+    """Whether the run is still there to go on with; how it ended before is forgotten."""
+    client = MlflowClient()
+    try:
+        run = client.get_run(run_id)
+    except MlflowException:
+        return False
+    for tag in (ERROR_TAG, STOPPED_TAG):
+        if tag in run.data.tags:
+            client.delete_tag(run_id, tag)
+    return run.info.lifecycle_stage == "active"
+
+
+def keep_running(run_id: str) -> None:
+    """Have a run, closed by this process, shown as RUNNING: others still work on it."""
+    MlflowClient().update_run(run_id, status="RUNNING")
+
+
+def close_run(run: "RunRecord", status: str, reason: str) -> None:
+    """End a run whose process died, as FINISHED, FAILED or KILLED, with the `reason`."""
+    client = MlflowClient()
+    if status != "FINISHED":
+        client.set_tag(run.run_id, ERROR_TAG if status == "FAILED" else STOPPED_TAG, reason[:1000])
+    client.set_terminated(run.run_id, status)
 
 
 def _experiment_id(name: str) -> str:
@@ -267,11 +335,24 @@ class RunRecord(NamedTuple):
         """Its number in its study, -1 for a run outside of one."""
         return int(self.tags.get(TRIAL_TAG, -1))
 
+    @property
+    def objectives(self) -> list[str]:
+        """The metrics that it is after."""
+        return self.tags.get(OBJECTIVE_TAG, "test/accuracy").split(",")
+
+    @property
+    def directions(self) -> list[str]:
+        """Which way each of them is better."""
+        return self.tags.get(DIRECTION_TAG, "maximize").split(",")
+
     def setting(self, key: str) -> str:
         """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
         for name in (key, f"{key}.name"):
             if name in self.params:
                 return self.params[name]
+        if key.endswith(".length"):
+            prefix = key.removesuffix("length")
+            return str(sum(name.startswith(prefix) and name.removeprefix(prefix).isdigit() for name in self.params))
         items: list[str] = []
         while (name := f"{key}.{len(items)}") in self.params:
             items.append(self.params[name])
@@ -328,9 +409,29 @@ def runs_in(experiment: str) -> list[RunRecord]:
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:
     """The finished run with the best `objective`; the first of equals, as Optuna has it."""
-    finished = [run for run in runs if run.status == "FINISHED" and objective in run.metrics]
-    sign = 1 if direction == "minimize" else -1
-    return min(finished, key=lambda run: (sign * run.metrics[objective], run.trial_number), default=None)
+    return next(iter(front_of(runs, [objective], [direction])), None)
+
+
+def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]) -> list[RunRecord]:
+    """The finished runs that no other beats in one objective without losing in another, the first of equals only.
+
+    With one objective that is the best run.
+    """
+    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    finished = [
+        run
+        for run in runs
+        if run.status == "FINISHED" and COPY_TAG not in run.tags and all(key in run.metrics for key in objectives)
+    ]
+    losses = {  # the lower, the better; the earlier of equals beats the later
+        run.run_id: [sign * run.metrics[key] for sign, key in zip(signs, objectives, strict=True)] for run in finished
+    }
+
+    def beats(a: RunRecord, b: RunRecord) -> bool:
+        pairs = list(zip(losses[a.run_id], losses[b.run_id], strict=True))
+        return all(x <= y for x, y in pairs) and (any(x < y for x, y in pairs) or a.trial_number < b.trial_number)
+
+    return [run for run in finished if not any(beats(other, run) for other in finished)]
 
 
 def download(run: RunRecord, folder: Path) -> None:

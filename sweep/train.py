@@ -7,12 +7,15 @@ python sweep/train.py -m hydra/sweeper=optuna            a study
 """
 
 import atexit
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
@@ -20,36 +23,59 @@ from omegaconf import DictConfig
 
 from sweep import ROOT
 from sweep.errors import SweepError, explain
-from sweep.sweeper import GridSweeper, OptunaSweeper
+from sweep.sweeper import GridSweeper, OptunaSweeper, build_pruner
+
+if TYPE_CHECKING:
+    from sweep import trial
 
 for plugin in (GridSweeper, OptunaSweeper):
     Plugins.instance().register(plugin)
 
 
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config")
-def main(cfg: DictConfig) -> float:
-    """Train the job that Hydra composed and return its objective, which is what a sweeper searches for."""
+def main(cfg: DictConfig) -> float | list[float] | None:
+    """Train the job that Hydra composed and return its objective, or several, which is what a sweeper searches for."""
     from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
 
     hydra_config = HydraConfig.get()
     in_study = hydra_config.mode == RunMode.MULTIRUN
-    job = trial.Job(
-        output_dir=Path(hydra_config.runtime.output_dir),
-        overrides=list(hydra_config.overrides.task),
-        study=hydra_config.sweeper.study_name if in_study else None,
-        number=hydra_config.job.num if in_study else None,
-    )
+    job = _job_of_study(hydra_config) if in_study else trial.Job(*_origin(hydra_config))
     try:
         checked = config.parse(cfg)
         trial.check(checked)
     except SweepError as error:
         if in_study and cfg.tracking.enabled:
-            trial.record_refused(cfg.tracking.experiment, job, error)
+            trial.record_ended(cfg.tracking.experiment, job, error)
         return _fail(error, in_study)
     try:
-        return trial.run(checked, job)
+        values = trial.run(checked, job)
     except SweepError as error:
         return _fail(error, in_study)
+    return values[0] if values is not None and len(values) == 1 else values
+
+
+def _origin(hydra_config: HydraConf) -> tuple[Path, list[str]]:
+    return Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+
+
+def _job_of_study(hydra_config: HydraConf) -> "trial.Job":
+    from sweep import study, trial
+
+    sweeper, number = hydra_config.sweeper, hydra_config.job.num
+    handle: study.Handle = study.NoHandle()
+    if "storage" in sweeper:  # Optuna's; a grid has none
+        _leave_terminal_to_sweeper()
+        handle = study.handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
+    return trial.Job(*_origin(hydra_config), study=sweeper.study_name, number=number, handle=handle)
+
+
+def _leave_terminal_to_sweeper() -> None:
+    """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
+    for handler in list(logging.root.handlers):
+        if type(handler) is logging.StreamHandler:
+            logging.root.removeHandler(handler)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fail(error: SweepError, in_study: bool) -> NoReturn:
@@ -58,12 +84,12 @@ def _fail(error: SweepError, in_study: bool) -> NoReturn:
     sys.exit(f"error: {error}")
 
 
-def _leave() -> NoReturn:
+def _leave(status: int) -> NoReturn:
     """End the process with what it registered for its end, but without freeing torch's objects one by one: 2 s."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":
@@ -71,10 +97,10 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(130)  # what a shell expects of a program stopped by Ctrl-C; MLflow has the run as FAILED
+        _leave(130)  # what a shell expects of a program stopped by Ctrl-C; MLflow has the run as FAILED
     except Exception as error:
         line = explain(error, sys.argv[1:])
         if line is None:
             raise
         sys.exit(f"error: {line}")
-    _leave()
+    _leave(0)

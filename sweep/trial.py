@@ -15,7 +15,9 @@ from torch import nn
 from sweep import config as configs
 from sweep import data, loop, tracking
 from sweep.config import Config
-from sweep.errors import SweepError
+from sweep.errors import Stopped, SweepError
+from sweep.study import Handle, NoHandle
+from sweep.summary import in_words
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ class Job(NamedTuple):
     """The study it belongs to, None for a single run."""
     number: int | None = None
     """Its number in the study, from 0."""
+    handle: Handle = NoHandle()
+    """By which the study watches it."""
 
     @property
     def name(self) -> str:
@@ -52,31 +56,46 @@ def check(config: Config) -> None:
     data.load(config.data)
 
 
-def run(config: Config, job: Job) -> float:
-    """Train and evaluate the job of `config`, which has passed `check`, record it, and return its objective.
+def run(config: Config, job: Job) -> list[float] | None:
+    """Train and evaluate the job of `config`, which has passed `check`, and record it.
 
     Leaves config.yaml and weights.pt (the state_dict of the network and its preprocessing) in
     `job.output_dir`, and everything in MLflow.
 
+    Returns:
+        The value of each objective, None if the study stopped the trial.
+
     Raises:
         SweepError: Something that a person can mend; the run, if open by then, is recorded as FAILED.
     """
-    if not config.tracking.enabled:
-        return _train(config, job, tracking.NoRun())
-    tracking.connect()
-    tags = {
-        tracking.OBJECTIVE_TAG: config.objective,
-        tracking.DIRECTION_TAG: configs.direction(config.objective),
-    }
-    with _open_run(config.tracking.experiment, job, tags) as record:
-        return _train(config, job, record)
+    try:
+        if not config.tracking.enabled:
+            return _train(config, job, tracking.NoRun())
+        tracking.connect()
+        tags = tracking.objective_tags(config.objective, map(configs.direction, config.objective))
+        with _open_run(config.tracking.experiment, job, tags) as record:
+            return _train(config, job, record)
+    except Stopped as stopped:
+        log.info("%s: %s", job.name, stopped)
+        return None
 
 
-def record_refused(experiment: str, job: Job, error: SweepError) -> None:
-    """Record a study's trial that cannot be trained as FAILED, so that MLflow lacks none that Optuna has."""
+def record_ended(experiment: str, job: Job, error: SweepError | Stopped) -> None:
+    """Record a study's trial that was not trained, so that MLflow lacks none that Optuna has."""
     tracking.connect()
-    with contextlib.suppress(SweepError), _open_run(experiment, job, {}):
+    with contextlib.suppress(SweepError, Stopped), _open_run(experiment, job, {}):
         raise error
+
+
+def record_copy(experiment: str, job: Job, twin: tracking.RunRecord) -> None:
+    """Record a study's trial that has the settings of its trial `twin`, and so the same outcome."""
+    tags = {key: twin.tags[key] for key in (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG) if key in twin.tags}
+    tags[tracking.COPY_TAG] = str(twin.trial_number)
+    with contextlib.suppress(Stopped), _open_run(experiment, job, tags) as record:
+        record.log_params(twin.params)
+        record.log_metrics(twin.metrics, step=0)
+        if twin.status == "KILLED":
+            raise Stopped(twin.tags[tracking.STOPPED_TAG])
 
 
 def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContextManager[tracking.Run]:
@@ -88,7 +107,7 @@ def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContex
     return tracking.open_run(experiment, job.name, tags=tags, parent=parent)
 
 
-def _train(config: Config, job: Job, record: tracking.Run) -> float:
+def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     started = time.perf_counter()
     device = loop.pick_device(config.device)
     precision = loop.pick_precision(config.precision, device)
@@ -106,8 +125,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
     record.log_params(configs.flatten(config))
     record.log_dataset(config.data.name, dataset.digest, config.data.origin)
     record.log_file(job.output_dir / CONFIG_FILE)
-    announce = log.debug if job.study else log.info  # a study has a line for each trial instead
-    announce(
+    log.info(
         "%s on %s: %s, %s, %d threads; %d images to train on",
         config.model.name,
         config.data.name,
@@ -117,6 +135,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
         len(splits.train.labels),
     )
 
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
     metrics: dict[str, float] = {}
     for result in loop.fit(
         network,
@@ -132,22 +151,27 @@ def _train(config: Config, job: Job, record: tracking.Run) -> float:
             evaluation = loop.evaluate(network.eval(), loader)
             loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
+        metrics[configs.PARAMETERS] = num_parameters
         record.log_metrics(metrics, step=result.epoch)
-        announce("epoch %d/%d  %s", result.epoch, config.epochs, _in_words(metrics))
-    value = metrics[config.objective]
+        log.info("epoch %d/%d  %s", result.epoch, config.epochs, in_words(metrics))
+        job.handle.report(metrics[config.objective[0]], result.epoch)
+        if result.epoch < config.epochs and (reason := job.handle.reason_to_stop()):
+            raise Stopped(f"{reason} after epoch {result.epoch} of {config.epochs}")
 
     classifier.cpu()  # what is saved then loads where there is no GPU
     _save(classifier, job.output_dir / WEIGHTS_FILE)
     record.log_file(job.output_dir / WEIGHTS_FILE)
     untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
     record.log_model(classifier, untouched)
+    values = [metrics[objective] for objective in config.objective]
+    job.handle.finish(values)
     log.info(
         "%s  %s  %.1f s",
         job.name if job.study else "done:",
-        _in_words({config.objective: value}),
+        in_words({objective: metrics[objective] for objective in config.objective}),
         time.perf_counter() - started,
     )
-    return value
+    return values
 
 
 def _loaders(
@@ -205,10 +229,3 @@ def _save(classifier: Classifier, path: Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-
-
-def _in_words(metrics: dict[str, float]) -> str:
-    return "  ".join(
-        f"{name} {value:.2%}" if name.endswith("/accuracy") else f"{name} {value:.4f}"
-        for name, value in metrics.items()
-    )

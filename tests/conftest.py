@@ -5,9 +5,11 @@ import os
 import runpy
 import shutil
 import sys
+import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
 import pytest
@@ -21,6 +23,8 @@ from sweep.data import MNISTConfig
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["sweep.trial", "sweep.best", "optuna", "mlflow.pytorch", "sklearn.datasets"])
 
+_COUNTER = count()
+
 MNIST_ROOT = Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data"))
 
 
@@ -30,6 +34,35 @@ class Finished(NamedTuple):
     status: int
     out: str
     err: str
+
+
+class Started:
+    """A command that runs."""
+
+    process: Any
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    @property
+    def out(self) -> str:
+        """What it has printed so far."""
+        return self._read(".out.txt")
+
+    def _read(self, suffix: str) -> str:
+        path = self.output.with_suffix(suffix)
+        return path.read_text() if path.exists() else ""
+
+    def wait(self) -> Finished:
+        """Its end."""
+        self.process.join()
+        return Finished(self.process.exitcode, self.out, self._read(".err.txt"))
+
+    def wait_for(self, is_true: Callable[[], object]) -> None:
+        """Return as soon as `is_true`, while it runs."""
+        while not is_true():
+            assert self.process.is_alive(), self.wait()
+            time.sleep(0.02)
 
 
 class Project:
@@ -50,14 +83,17 @@ class Project:
 
     def run(self, program: str, *arguments: str, **env: str) -> Finished:
         """A program of sweep/, in this folder."""
-        process = PROCESSES.Process(
-            target=_run_program, args=(ROOT / "sweep" / program, arguments, self.env | env, self.folder)
+        return self.start(program, *arguments, **env).wait()
+
+    def start(self, program: str, *arguments: str, **env: str) -> "Started":
+        """The same, without waiting for its end."""
+        started = Started(self.folder / f"{next(_COUNTER)}")
+        started.process = PROCESSES.Process(
+            target=_run_program,
+            args=(ROOT / "sweep" / program, arguments, self.env | env, self.folder, started.output),
         )
-        process.start()
-        process.join()
-        assert process.exitcode is not None
-        out, err = ((self.folder / name).read_text() for name in ("out.txt", "err.txt"))
-        return Finished(process.exitcode, out, err)
+        started.process.start()
+        return started
 
     def client(self) -> MlflowClient:
         """MLflow's own client for this folder's record."""
@@ -73,9 +109,9 @@ class Project:
         )
 
 
-def _run_program(path: Path, arguments: tuple[str, ...], env: dict[str, str], folder: Path) -> None:
-    for name, stream in {"out.txt": sys.stdout, "err.txt": sys.stderr}.items():
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def _run_program(path: Path, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:
+    for suffix, stream in {".out.txt": sys.stdout, ".err.txt": sys.stderr}.items():
+        descriptor = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
     os.chdir(folder)
     os.environ.update(env)

@@ -49,7 +49,7 @@ def test_every_model_optimizer_and_data_set_brings_its_search_space() -> None:
 def test_every_yaml_lies_in_a_group_that_is_composed_above() -> None:
     groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
     composed = {"model", "data", "optimizer", "experiment", "search", "search/optimizer", "search/data"}
-    assert groups == composed | {".", "hydra/sweeper"}
+    assert groups == composed | {".", "hydra/sweeper", "hydra/sweeper/sampler", "hydra/sweeper/pruner"}
 
 
 def test_overrides_reach_the_typed_job(compose: Compose) -> None:
@@ -130,12 +130,12 @@ def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(
         ("num_threads=0", "num_threads=0: must be 1 or more"),
         (
             "objective=test/f1",
-            "objective=test/f1: choose one of test/accuracy, test/loss, train/loss; "
+            "objective=test/f1: choose one of model/parameters, test/accuracy, test/loss, train/loss; "
             "val/accuracy and val/loss need data.validation above 0",
         ),
         (
             "objective=val/accuracy",
-            "objective=val/accuracy: choose one of test/accuracy, test/loss, train/loss; "
+            "objective=val/accuracy: choose one of model/parameters, test/accuracy, test/loss, train/loss; "
             "val/accuracy and val/loss need data.validation above 0",
         ),
         ("+typo=1", "typo: no such key; there are data, device, epochs"),

@@ -134,7 +134,10 @@ def test_weights_that_break_in_the_last_step_are_no_success(project: Project) ->
         ("data.batch_size=0", "data.batch_size=0: must be 1 or more"),
         ("epochs=0", "epochs=0: must be 1 or more"),
         ("optimizer.lr=0", "optimizer.lr=0.0: must be above 0"),
-        ("objective=test/f1", "objective=test/f1: choose one of test/accuracy, test/loss, train/loss"),
+        (
+            "objective=test/f1",
+            "objective=test/f1: choose one of model/parameters, test/accuracy, test/loss, train/loss",
+        ),
         ("data.validation=2000", "data.validation=2000: must be 0 or more and below 1437"),
         ("device=tpu", "device=tpu: one of auto, cpu, cuda, mps"),
         ("precision=int8", "precision=int8: one of auto, float32, bfloat16"),
@@ -156,7 +159,10 @@ def test_bad_input_gets_one_line_and_leaves_nothing(project: Project, override: 
         ("model.widht=3", "model.widht=3: no such key; model has activation, batch_norm, dropout, name, widths"),
         ("model=rnn", "model=rnn: choose one of cnn, mlp"),
         ("model.dropout=1.5", "model.dropout=1.5: must be 0 or more and below 1"),
-        ("objective=test/f1", "objective=test/f1: choose one of test/accuracy, test/loss, train/loss"),
+        (
+            "objective=test/f1",
+            "objective=test/f1: choose one of model/parameters, test/accuracy, test/loss, train/loss",
+        ),
         ("data.validation=2000", "data.validation=2000: must be 0 or more and below 1437"),
         ("device=tpu", "device=tpu: one of auto, cpu, cuda, mps"),
     ],

@@ -1,0 +1,147 @@
+"""A study in MLflow: its parent run, the best of its trials told there, and the ends of trials whose job could not."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from sweep import summary, tracking, trial
+from sweep.config import Config, direction
+from sweep.errors import Stopped, SweepError, explain
+from sweep.tracking import Run, RunRecord
+
+log = logging.getLogger(__name__)
+
+
+class Ending(NamedTuple):
+    """How a study's trial ended."""
+
+    status: str
+    """In MLflow's words: FINISHED, KILLED or FAILED."""
+    reason: str = ""
+    copy_of: int | None = None
+    """The trial whose settings and outcome it has, where it was not trained itself."""
+
+
+@contextlib.contextmanager
+def open_study(name: str, job: Config, overrides: Sequence[str], run_id: str | None = None) -> Iterator[Run]:
+    """The parent run of the study called `name`, and connect to the record.
+
+    Args:
+        name: The study's.
+        job: Any one of its jobs.
+        overrides: The command line's.
+        run_id: The parent run to go on with.
+    """
+    if not job.tracking.enabled:
+        yield tracking.NoRun()
+        return
+    tracking.connect()
+    if run_id is not None and not tracking.reopen(run_id):
+        run_id = None
+    tags = tracking.objective_tags(job.objective, map(direction, job.objective)) | {
+        tracking.KIND_TAG: "study",
+        tracking.STUDY_TAG: name,
+        "sweep.overrides": " ".join(overrides),
+    }
+    with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id) as run:
+        yield run
+
+
+def grid(name: str, job: Config, searched: list[str], overrides: Sequence[str], sweep: Callable[[], Any]) -> Any:
+    """Run `sweep`, a grid of jobs like `job`, under a parent run, and print the table of its trials.
+
+    Args:
+        name: The study's.
+        job: Any one of its jobs.
+        searched: The keys whose values differ between trials.
+        overrides: The command line's.
+        sweep: Runs all trials.
+    """
+    failure: Exception | None = None
+    result = None
+    with open_study(name, job, overrides) as run:
+        log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(job.objective))
+        try:
+            result = sweep()
+        except Exception as error:  # a trial's; what the others found is still worth the table
+            failure = error
+        table = conclude(run, name, job, searched, failure)
+    if table:
+        log.info("\n%s", table)
+    if failure is not None:
+        raise failure
+    return result
+
+
+def conclude(
+    run: Run, name: str, job: Config, searched: list[str], failure: Exception | None = None, files: Sequence[Path] = ()
+) -> str:
+    """Put the best trial's record, or what is on the Pareto front, into the study's `run`.
+
+    Args:
+        run: The parent run.
+        name: The study's.
+        job: Any one of its jobs.
+        searched: The keys whose values differ between trials.
+        failure: What ended the study, if it was an error.
+        files: To keep in the run.
+
+    Returns:
+        The table of trials and what to type next; nothing where there is no record.
+
+    Raises:
+        SweepError: No trial has finished.
+    """
+    if not job.tracking.enabled:
+        return ""
+    study = tracking.find_study(name)
+    trials = tracking.trials_of(study)
+    front = tracking.front_of(trials, study.objectives, study.directions)
+    if not front:
+        raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
+    if len(study.objectives) == 1:
+        (best,) = front
+        run.log_params_once({key: best.setting(key) for key in searched if best.setting(key)})
+        run.log_metrics(best.metrics, step=0)
+    run.log_note("\n\n".join(summary.best_lines(study, trials, front, searched)))
+    found = [{"trial": one.trial_number, "run_id": one.run_id} for one in front]
+    run.log_text(OmegaConf.to_yaml(OmegaConf.create({"best_trials": found})), "best_trials.yaml")
+    for file in files:
+        run.log_file(file)
+    return summary.tell(study, trials, front, searched, tracking.where_to_look())
+
+
+def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) -> None:
+    """See that every trial that has ended has a run in MLflow that has ended in the same way.
+
+    Args:
+        name: The study's.
+        job: Any one of its jobs.
+        folder: The study's.
+        endings: Of the trials that have ended, by their numbers.
+    """
+    if not job.tracking.enabled:
+        return
+    runs = {run.trial_number: run for run in tracking.trials_of(tracking.find_study(name))}
+    for number, ending in endings.items():
+        if number in runs:
+            if runs[number].status == "RUNNING":
+                tracking.close_run(runs[number], ending.status, ending.reason)
+            continue
+        missing = trial.Job(output_dir=folder / str(number), overrides=[], study=name, number=number)
+        if ending.copy_of is not None:
+            trial.record_copy(job.tracking.experiment, missing, runs[ending.copy_of])
+        else:
+            error = Stopped(ending.reason) if ending.status == "KILLED" else SweepError(ending.reason)
+            trial.record_ended(job.tracking.experiment, missing, error)
+
+
+def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
+    if not trials:
+        return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
+    reasons = [run.tags[tracking.ERROR_TAG] for run in trials if tracking.ERROR_TAG in run.tags]
+    return SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")

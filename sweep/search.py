@@ -1,0 +1,208 @@
+"""A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep import record
+from sweep.config import Config
+from sweep.errors import SweepError
+from sweep.progress import Counts, Progress
+from sweep.record import Ending
+from sweep.slots import Stop, keep_busy
+from sweep.study import COPY_OF, ERROR, Study, Trial, counts, was_interrupted
+from sweep.summary import in_words
+from sweep.tracking import INTERRUPTED
+from sweep.workers import WorkerLauncher
+
+RESULTS_FILE = "optimization_results.yaml"
+
+MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+
+
+class Search:
+    """The search of one study by this process.
+
+    Args:
+        study: With its sampler.
+        job: Any one of its jobs.
+        folder: The study's.
+        launcher: Runs one job at a call, and takes calls from several threads.
+        num_slots: How many jobs run at a time.
+        suggest: From a trial the overrides of its job.
+        max_failure_rate: The share of this process's trials that may fail before no more are handed out.
+        stop: Whether to hand out no more.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        job: Config,
+        folder: Path,
+        launcher: Launcher,
+        num_slots: int,
+        suggest: Callable[[optuna.Trial], list[str]],
+        max_failure_rate: float,
+        stop: Stop,
+    ) -> None:
+        self._study, self._job, self._folder = study, job, folder
+        self._launcher, self._num_slots, self._suggest = launcher, num_slots, suggest
+        self._max_failure_rate, self._stop = max_failure_rate, stop
+        self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
+        self.failure: Exception | None = None
+        """The last trial's to fail, once too many have."""
+
+    def run(self) -> None:
+        """Hand out trials until the study has them all, or `stop` says so.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C twice; the trials that ran are interrupted.
+        """
+        self._study.settle_dead()
+        self._settle_record()
+        self._progress = Progress(self._study.n_trials, self._counts())
+        self._show()
+        try:
+            with self._stop.on_interrupt(self._tell_interrupt):
+                keep_busy(self._num_slots, self._work)
+        except KeyboardInterrupt:
+            self._study.interrupt_own()
+            raise
+        finally:
+            if isinstance(self._launcher, WorkerLauncher):
+                self._launcher.stop()
+            self._progress.close()
+            self._settle_record()
+
+    def _work(self) -> bool:
+        trial = self._study.claim(self._suggest, self._stop)
+        if trial is None:
+            return False
+        self._show()
+        started = time.perf_counter()
+        twin = self._study.twin_of(trial)
+        if twin is not None:
+            self._study.copy(trial.number, twin)
+            self._settle_record(trial.number)
+        else:
+            self._launch(trial)
+        self._tell(self._study.trial(trial.number), time.perf_counter() - started)
+        return True
+
+    def _launch(self, trial: Trial) -> None:
+        error: Exception | None = None
+        try:
+            (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
+            self._study.tell(trial.number, _values(result))
+        except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
+            error = raised
+            self._study.fail(trial.number, " ".join(str(error).split()) or type(error).__name__)
+            self._settle_record(trial.number)
+        self._ends[error is not None] += 1
+        if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
+            self.failure = error
+            self._stop.reason = f"{self._ends[True]} of {self._ends.total()} trials failed"
+
+    def _settle_record(self, number: int | None = None) -> None:
+        """See that MLflow has all trials that have ended, or one of them, as Optuna has them."""
+        trials = self._study.trials() if number is None else [self._study.trial(number)]
+        endings = {trial.number: _ending(trial) for trial in trials if trial.state.is_finished()}
+        record.settle(self._study.name, self._job, self._folder, endings)
+
+    def _counts(self) -> Counts:
+        states = Counter(trial.state for trial in self._study.trials() if counts(trial))
+        return Counts(
+            finished=states[TrialState.COMPLETE],
+            running=states[TrialState.RUNNING],
+            pruned=states[TrialState.PRUNED],
+            failed=states[TrialState.FAIL],
+        )
+
+    def _show(self) -> None:
+        self._progress.update(self._counts(), self._best())
+
+    def _best(self) -> str:
+        best = best_trials(self._study)
+        if not best:
+            return ""
+        if len(self._job.objective) > 1:
+            return f"{len(best)} on the front"
+        return f"{in_words(dict(zip(self._job.objective, best[0].values, strict=True)))} (trial {best[0].number})"
+
+    def _tell(self, trial: FrozenTrial, seconds: float) -> None:
+        if trial.state == TrialState.COMPLETE:
+            end = in_words(dict(zip(self._job.objective, trial.values, strict=True)))
+        elif trial.state == TrialState.PRUNED:
+            epoch = trial.last_step or 0
+            end = f"pruned after epoch {epoch}, {in_words({self._job.objective[0]: trial.intermediate_values[epoch]})}"
+        else:
+            end = f"failed: {trial.user_attrs.get(ERROR, 'no reason given')}"
+        if COPY_OF in trial.user_attrs:
+            end += f"  (same settings as trial {trial.user_attrs[COPY_OF]})"
+        line = f"trial {trial.number:>3}  {end}  {seconds:.1f} s"
+        if not self._progress.is_live:
+            line += f"   [{self._counts().done}/{self._study.n_trials}; best {self._best() or 'none yet'}]"
+        self._progress.line(line)
+        self._show()
+
+    def _tell_interrupt(self) -> None:
+        self._progress.line("no more trials are handed out; those that run will finish. Ctrl-C again stops them now.")
+
+
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """The best trial, or those on the Pareto front where there are several objectives."""
+    if len(study.optuna.directions) > 1:
+        return study.optuna.best_trials
+    try:
+        return [study.optuna.best_trial]
+    except ValueError:  # none has finished
+        return []
+
+
+def write_results(study: Study, folder: Path) -> Path:
+    """Write optimization_results.yaml into `folder`, in the plugin's form, and return where it is.
+
+    Raises:
+        SweepError: No trial has finished.
+    """
+    best = best_trials(study)
+    if not best:
+        trials = study.trials()
+        reasons = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
+        raise SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")
+    if len(study.optuna.directions) == 1:
+        results: dict[str, Any] = {"best_params": best[0].params, "best_value": best[0].value}
+    else:
+        results = {"solutions": [{"params": trial.params, "values": trial.values} for trial in best]}
+    path = folder / RESULTS_FILE
+    part = path.with_suffix(".part")
+    OmegaConf.save(OmegaConf.create({"name": "optuna"} | results), part)
+    os.replace(part, path)
+    return path
+
+
+def _values(result: JobReturn) -> list[float] | None:
+    if result.status != JobStatus.COMPLETED:
+        raise result._return_value  # its property of that name prints a line of its own besides
+    value = result.return_value
+    if value is None:
+        return None
+    try:
+        return [float(one) for one in (value if isinstance(value, Sequence) else [value])]
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"the job returned {value!r}; a study wants a number for each objective") from error
+
+
+def _ending(trial: FrozenTrial) -> Ending:
+    pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
+    reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
+    return Ending(MLFLOW_STATUS[trial.state], reason, trial.user_attrs.get(COPY_OF))

@@ -1,0 +1,71 @@
+"""Slots: so many jobs at a time, each slot taking its next one as soon as it is free."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+CTRL_C = "Ctrl-C"
+
+
+class Stop:
+    """Why no more trials are handed out: Ctrl-C, or the time is up. Empty while they are."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self.reason = ""
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def __call__(self) -> bool:
+        if not self.reason and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.reason = "the timeout"
+        return bool(self.reason)
+
+    @contextmanager
+    def on_interrupt(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Within, the first Ctrl-C stops the handing out and calls `tell`; the second raises KeyboardInterrupt."""
+
+        def interrupt(_signal: int, _frame: FrameType | None) -> None:
+            if self.reason:
+                raise KeyboardInterrupt
+            self.reason = CTRL_C
+            tell()
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def keep_busy(num_slots: int, work: Callable[[], bool]) -> None:
+    """Call `work` over and over in each of `num_slots` slots, until it returns False there.
+
+    A single slot is the main thread itself, so that a second Ctrl-C reaches what runs in it. An error in one
+    slot ends that slot; it is raised when the others have come to their end.
+
+    Args:
+        num_slots: How many threads, from 1.
+        work: Does one piece of work, and says whether there may be another.
+    """
+    if num_slots == 1:
+        while work():
+            pass
+        return
+    errors: list[BaseException] = []
+
+    def slot() -> None:
+        try:
+            while not errors and work():
+                pass
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=slot, daemon=True, name=f"slot-{i}") for i in range(num_slots)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -1,0 +1,232 @@
+"""What a study searches: its dimensions, in Hydra's override syntax, and how a trial's values become a job.
+
+Besides what the hydra-optuna-sweeper plugin reads, `LIST.length` is how many items a list has. With
+`model.widths.length: range(1, 4)` a trial has one, two or three hidden layers, and `model.widths.2` is a
+dimension of those trials only that have a third.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sweep.errors import SweepError
+
+LENGTH = ".length"
+
+
+class Space(NamedTuple):
+    """The dimensions of a study, and what all its trials share."""
+
+    dimensions: dict[str, BaseDistribution]
+    fixed: dict[str, str]
+    """Keys given one value each."""
+    others: list[str]
+    """Overrides that delete a key."""
+    items: dict[str, list[str]]
+    """The lists that have a length to search or to set, with their items in the job as composed."""
+
+    def active(self, lengths: Mapping[str, int]) -> dict[str, BaseDistribution]:
+        """The dimensions of a trial whose lists have these `lengths`."""
+        return {
+            key: distribution
+            for key, distribution in self.dimensions.items()
+            if not any(_position(key, name) >= length for name, length in lengths.items())
+        }
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """What composes the job with these `values` for its dimensions, beside what all trials share."""
+        merged = {**self.fixed, **{key: str(value) for key, value in values.items()}}
+        for name, items in self.items.items():
+            length = int(merged.pop(name + LENGTH))
+            kept = [merged.get(f"{name}.{i}", items[i] if i < len(items) else "") for i in range(length)]
+            merged = {key: value for key, value in merged.items() if _position(key, name) < 0}
+            merged[name] = f"[{','.join(kept)}]"
+        return [f"{key}={value}" for key, value in merged.items()] + self.others
+
+    def corners(self) -> Iterator[list[str]]:
+        """Overrides of jobs that together hold every choice, and the lowest and highest of every other dimension."""
+        lengths = {name + LENGTH: self.lengths(name) for name in self.items}
+        longest = {key: max(choices) for key, choices in lengths.items() if key in self.dimensions}
+        values = {key: _extremes(distribution) for key, distribution in self.dimensions.items() if key not in lengths}
+        for i in range(max(map(len, values.values()), default=1)):
+            corner = {key: choices[min(i, len(choices) - 1)] for key, choices in values.items()}
+            yield self.overrides(longest | corner)
+        if longest:
+            yield self.overrides({key: min(lengths[key]) for key in longest} | corner)
+
+    def lengths(self, name: str) -> list[int]:
+        """The lengths that the list `name` can have, or the shortest and the longest.
+
+        Raises:
+            SweepError: They are not whole numbers.
+        """
+        key = name + LENGTH
+        given = _extremes(self.dimensions[key]) if key in self.dimensions else [self.fixed[key]]
+        if not all(length.isdigit() for length in given):
+            raise SweepError(
+                f"{key}={','.join(given)}: must be a whole number, or a range of them, as in '{key}=range(1,4)'"
+            )
+        return [int(length) for length in given]
+
+    @property
+    def common(self) -> list[str]:
+        """Overrides that all trials share, without those that make up a list."""
+        shared = {key: value for key, value in self.fixed.items() if not _is_item(key, list(self.items))}
+        return [f"{key}={value}" for key, value in shared.items()] + self.others
+
+    def covers(self, key: str) -> bool:
+        """Whether the setting `key` differs, or may, between trials."""
+        return any(
+            f"{key}.".startswith(f"{searched.lstrip('+')}.")
+            for searched in [*self.dimensions, *(f"{name}" for name in self.items)]
+        )
+
+    def describe(self) -> dict[str, str]:
+        """Each dimension in words, to compare and to show."""
+        return {key: _describe(distribution) for key, distribution in self.dimensions.items()}
+
+    def point_of(self, job: DictConfig) -> dict[str, Any]:
+        """The values that the composed `job` has for the dimensions.
+
+        Raises:
+            SweepError: One lies outside of its dimension.
+        """
+        lengths = {name: len(OmegaConf.select(job, name)) for name in self.items}
+        point = {}
+        for key, distribution in self.active(lengths).items():
+            value = _value_in(job, key)
+            point[key] = _member(distribution, value)
+            if point[key] is None:
+                raise SweepError(f"{key}={_text(value)}: outside of {_describe(distribution)}")
+        return point
+
+
+def read(
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    loader: ConfigLoader,
+    config: DictConfig,
+    *,
+    can_be_empty: bool = False,
+) -> Space:
+    """The space of a study's `params`, as the command line's `arguments` change it.
+
+    A key given on the command line replaces its dimension and those below it: `model.widths=[512]` ends the
+    search for `model.widths.0`.
+
+    Args:
+        params: From key to its dimension or value, both in Hydra's override syntax.
+        arguments: The command line's overrides.
+        loader: Knows which keys are config groups, and composes.
+        config: Hydra's, of the whole sweep.
+        can_be_empty: Whether there may be dimensions that are not known here.
+
+    Raises:
+        SweepError: A dimension cannot be read, or there is none.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    given = [o.get_key_element().lstrip("+") for o in parsed if not loader.get_group_options(o.get_key_element())]
+    kept = [
+        f"{key!s}={value}"
+        for key, value in params.items()
+        if not any(f"{key!s}.".startswith(f"{parent}.") for parent in given)
+    ]
+    try:
+        dimensions, fixed, others = create_params_from_overrides([*kept, *arguments])
+    except ValueError as error:
+        raise SweepError(f"the search space cannot be read: {error}") from error
+    dimensions = {key: distribution for key, distribution in dimensions.items() if key not in fixed}
+    if not dimensions and not can_be_empty:
+        raise SweepError(
+            "the search space is empty: give a dimension, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    named = [key.removesuffix(LENGTH) for key in [*dimensions, *fixed] if key.endswith(LENGTH)]
+    items = {}
+    if named:
+        job = loader.load_sweep_config(
+            config, [f"{k}={v}" for k, v in fixed.items() if not _is_item(k, named)] + others
+        )
+        lists = {name: OmegaConf.select(job, name) for name in named}
+        items = {name: [str(item) for item in value] for name, value in lists.items() if isinstance(value, ListConfig)}
+    space = Space(dimensions, {key: str(value) for key, value in fixed.items()}, others, items)
+    for name in items:
+        _require_items(space, name)
+    return space
+
+
+def _require_items(space: Space, name: str) -> None:
+    longest = max(space.lengths(name))
+    for i in range(len(space.items[name]), longest):
+        item = f"{name}.{i}"
+        if item not in space.dimensions and item not in space.fixed:
+            raise SweepError(
+                f"{name}{LENGTH}={longest}: there is no {item}; give it a dimension, as in '{item}=range(32,257)'"
+            )
+
+    for item in [*space.dimensions, *space.fixed]:
+        if _position(item, name) >= longest:
+            raise SweepError(f"{item}: {name} has at most {longest} items, counted from 0; see {name}{LENGTH}")
+
+
+def _is_item(key: str, names: Sequence[str]) -> bool:
+    return any(key == name + LENGTH or _position(key, name) >= 0 for name in names)
+
+
+def _position(key: str, name: str) -> int:
+    """The place of the item `key` in the list `name`; -1 if it is no item of it."""
+    place = key.removeprefix(f"{name}.")
+    return int(place) if place != key and place.isdigit() else -1
+
+
+def _extremes(distribution: BaseDistribution) -> list[str]:
+    """All choices, or the lowest and the highest."""
+    choices = getattr(distribution, "choices", None)
+    if choices is None:
+        assert isinstance(distribution, IntDistribution | FloatDistribution)
+        choices = (distribution.low, distribution.high)
+    return [str(choice) for choice in choices]
+
+
+def _describe(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"choice({', '.join(map(str, distribution.choices))})"
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    kind = "int" if isinstance(distribution, IntDistribution) else "float"
+    step = f", step {distribution.step}" if distribution.step not in (None, 1) else ""
+    return f"{kind} {distribution.low} to {distribution.high}{', log' * distribution.log}{step}"
+
+
+def _value_in(job: DictConfig, key: str) -> Any:
+    if key in job.hydra.runtime.choices:
+        return job.hydra.runtime.choices[key]
+    if key.endswith(LENGTH) and isinstance(items := OmegaConf.select(job, key.removesuffix(LENGTH)), ListConfig):
+        return len(items)
+    return OmegaConf.select(job, key.lstrip("+"))
+
+
+def _member(distribution: BaseDistribution, value: Any) -> Any:
+    """`value` as one of the distribution's own, None if it is outside."""
+    if isinstance(distribution, CategoricalDistribution):
+        return next((choice for choice in distribution.choices if _text(choice) == _text(value)), None)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not distribution.low <= value <= distribution.high:
+        return None
+    if distribution.step and not math.isclose(
+        value, distribution.low + round((value - distribution.low) / distribution.step) * distribution.step
+    ):
+        return None
+    return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, ListConfig):
+        return f"[{','.join(map(_text, value))}]"
+    return str(value).strip("'\"").replace(" ", "")

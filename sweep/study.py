@@ -1,0 +1,447 @@
+"""A study in Optuna's storage, shared by all who work on it: this process, its jobs, other processes and machines.
+
+Whoever asks for a trial owns it. An owner that has died leaves its trials RUNNING; the others, or who takes the
+study up again, see that it is gone, fail what it left and queue its settings once more.
+"""
+
+import functools
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep import ROOT
+from sweep.errors import Stopped, SweepError, without_password
+
+T = TypeVar("T")
+
+OWNER = "sweep.owner"
+WORKER = "sweep.worker"
+OUTCOME = "sweep.outcome"
+ERROR = "sweep.error"
+INTERRUPTED = "sweep.interrupted"
+RETRY_OF = "sweep.retry_of"
+COPY_OF = "sweep.copy_of"
+
+TAKEN_OVER = "taken over: the study was stopped, or went on without this job"
+
+SECONDS_BETWEEN_BEATS = 20
+SECONDS_TO_LIVE = 120
+"""An owner on another machine that has not been heard of for so long is taken for dead."""
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_SQLITE_WAITS = 60
+SECONDS_TO_START = 30
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class _FileLock(BaseJournalFileLock):
+    """A lock that the operating system takes back from a process that dies; Optuna's own then blocks for 30 s."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.lock", poll_interval=0.002)
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+@functools.cache
+def open_storage(address: str | None) -> BaseStorage:
+    """The storage at `address`: a database's URL, the path of a journal file, or None for this process's memory.
+
+    Raises:
+        SweepError: It cannot be opened.
+    """
+    if address is None:
+        return InMemoryStorage()
+    try:
+        if "://" in address:
+            patience = {"connect_args": {"timeout": SECONDS_SQLITE_WAITS}} if address.startswith("sqlite") else {}
+            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True, **patience})
+        path = ROOT / address
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path), _FileLock(path)))
+    except Exception as error:  # whatever the database raises
+        reason = without_password(str(error).splitlines()[0])
+        raise SweepError(f"hydra.sweeper.storage={without_password(address)}: cannot be opened ({reason})") from error
+
+
+def find(address: str | None, name: str) -> optuna.Study | None:
+    """The study called `name`, None if there is none yet.
+
+    Raises:
+        SweepError: The storage cannot be opened.
+    """
+    if address is None or ("://" not in address and not (ROOT / address).exists()):
+        return None  # looking must not make the file
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
+    except KeyError:
+        return None
+
+
+class Trial(NamedTuple):
+    """A trial that has been claimed."""
+
+    number: int
+    params: dict[str, Any]
+    job: Any
+    """What the claim's `suggest` made of it."""
+
+
+class Study:
+    """A study with one who works on it.
+
+    Args:
+        address: Of its storage.
+        name: The study's.
+        directions: "maximize" or "minimize", for each objective.
+        n_trials: How many trials it comes to in all, by whomever.
+        folder: Where the study's files are; owners on one machine keep their locks in it.
+    """
+
+    def __init__(
+        self,
+        address: str | None,
+        name: str,
+        directions: list[Any],
+        n_trials: int,
+        folder: Path,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.n_trials = n_trials
+        self.storage = open_storage(address)
+        try:
+            self.optuna = optuna.create_study(study_name=name, storage=self.storage, directions=directions)
+            self.is_new = True
+        except DuplicatedStudyError:
+            self.optuna = optuna.load_study(study_name=name, storage=self.storage)
+            self.is_new = False
+        self._id = self.storage.get_study_id_from_name(name)
+        self._owner = _Owner(self.optuna, folder)
+        self._asking = threading.RLock()
+
+    def close(self) -> None:
+        """Say that its trials have no owner any more."""
+        self._owner.leave()
+
+    @property
+    def has_other_owners(self) -> bool:
+        """Whether somebody else works on it now."""
+        return any(
+            self._owner.is_alive(key)
+            for key, value in self.optuna.user_attrs.items()
+            if key.startswith(OWNER) and value and key != self._owner.key
+        )
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether any trial is through."""
+        return any(trial.state == TrialState.COMPLETE for trial in self.trials())
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """Keep `facts` with the study, for whoever goes on with it."""
+        for key, value in facts.items():
+            self.optuna.set_user_attr(f"sweep.{key}", value)
+
+    def recall(self, key: str) -> Any:
+        """A fact that was kept; None if there is none, once whoever made the study has had the time to keep it."""
+        patience = SECONDS_TO_START if self.has_other_owners else 0
+        deadline = time.monotonic() + patience
+        while (found := self.optuna.user_attrs.get(f"sweep.{key}")) is None and time.monotonic() < deadline:
+            time.sleep(SECONDS_BETWEEN_LOOKS / 5)
+        return found
+
+    def queue(self, points: Sequence[dict[str, Any]]) -> None:
+        """Have these values tried first."""
+        for point in points:
+            self.optuna.enqueue_trial(point)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All of them, not to be changed."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    def num_counted(self) -> int:
+        """How many trials count towards `n_trials`: running, or finished and not interrupted."""
+        return sum(map(counts, self.trials()))
+
+    def claim(self, suggest: Callable[[optuna.Trial], T], stopped: Callable[[], bool]) -> Trial | None:
+        """The next trial, this process's own from now on; None if `stopped`, or none is left and none may come back.
+
+        Waits while somebody else's trials run: should they die, their settings are tried again here.
+        """
+        while not stopped():
+            with self._asking:
+                if self.num_counted() < self.n_trials:
+                    trial = self.optuna.ask()
+                    trial.set_user_attr(OWNER, self._owner.key)
+                    # Another process may have asked at the same time. Each looks again once its claim can be
+                    # seen, so of those that are too many the last one to look, at least, puts its trial back.
+                    if self.num_counted() <= self.n_trials:
+                        return self._suggested(trial, suggest)
+                    self.storage.set_trial_state_values(self._trial_id(trial.number), TrialState.WAITING)
+                elif not any(self._is_of_others(trial) for trial in self.trials()):
+                    return None
+            time.sleep(SECONDS_BETWEEN_LOOKS * random.uniform(0.2, 1))
+            self.settle_dead()
+        return None
+
+    def _suggested(self, trial: optuna.Trial, suggest: Callable[[optuna.Trial], T]) -> Trial:
+        try:
+            job = suggest(trial)
+        except BaseException as error:
+            self.fail(trial.number, str(error) or type(error).__name__)
+            raise
+        return Trial(trial.number, trial.params, job)
+
+    def _is_of_others(self, trial: FrozenTrial) -> bool:
+        return trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) != self._owner.key
+
+    def settle_dead(self) -> None:
+        """Finish what owners that have died left RUNNING, and queue again the settings of what was interrupted."""
+        dead = {"": not self.has_other_owners}
+        for trial in self.trials():
+            if not self._is_of_others(trial):
+                continue
+            owner = trial.user_attrs.get(OWNER, "")
+            if owner not in dead:
+                dead[owner] = not self._owner.is_alive(owner)
+            if dead[owner]:
+                self._interrupt(trial)
+        self._queue_interrupted()
+
+    def interrupt_own(self) -> None:
+        """Finish what this process left RUNNING."""
+        for trial in self.trials():
+            if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == self._owner.key:
+                self._interrupt(trial)
+
+    def _interrupt(self, trial: FrozenTrial) -> None:
+        with suppress(UpdateFinishedTrialError):  # somebody else was faster
+            self.storage.set_trial_user_attr(self._trial_id(trial.number), INTERRUPTED, True)
+            if OUTCOME in self.trial(trial.number).user_attrs:  # its job was through; only nobody was left to say so
+                self.tell(trial.number)
+            else:
+                self.fail(trial.number, "interrupted")
+
+    def _queue_interrupted(self) -> None:
+        trials = self.trials()
+        queued = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        for trial in trials:
+            if was_interrupted(trial) and trial.number not in queued:
+                params = trial.params or trial.system_attrs.get("fixed_params")
+                if params:
+                    self.optuna.enqueue_trial(params, user_attrs={RETRY_OF: trial.number})
+
+    def tell(self, number: int, values: Sequence[float] | None = None) -> None:
+        """Finish a trial with the outcome that its job has left, or else with `values`.
+
+        Raises:
+            SweepError: There is neither, or not one finite number for each objective.
+        """
+        trial = self.trial(number)
+        if trial.state.is_finished():
+            return
+        outcome = trial.user_attrs.get(OUTCOME)
+        if outcome is not None and outcome["state"] == TrialState.PRUNED.name:
+            self.optuna.tell(number, state=TrialState.PRUNED)
+            return
+        told = self.optuna.tell(number, outcome["values"] if outcome is not None else values, skip_if_finished=True)
+        if told.state == TrialState.FAIL:
+            raise SweepError(f"trial {number} returned {values}; a study wants a number for each objective")
+
+    def fail(self, number: int, reason: str) -> None:
+        """Finish a trial as failed, with the `reason`."""
+        with suppress(UpdateFinishedTrialError):  # somebody else was faster
+            self.storage.set_trial_user_attr(self._trial_id(number), ERROR, reason)
+            self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def copy(self, number: int, twin: FrozenTrial) -> None:
+        """Finish a trial with what its `twin`, of the same settings, came to."""
+        trial_id = self._trial_id(number)
+        self.storage.set_trial_user_attr(trial_id, COPY_OF, twin.number)
+        for epoch, value in twin.intermediate_values.items():
+            self.storage.set_trial_intermediate_value(trial_id, epoch, value)
+        values = twin.values if twin.state == TrialState.COMPLETE else None
+        self.optuna.tell(number, values, state=twin.state)
+
+    def twin_of(self, trial: Trial) -> FrozenTrial | None:
+        """A trial, finished or pruned, with the same settings, the original if it has copies."""
+        return next(
+            (
+                other
+                for other in self.trials()
+                if other.state in (TrialState.COMPLETE, TrialState.PRUNED)
+                and other.params == trial.params
+                and COPY_OF not in other.user_attrs
+            ),
+            None,
+        )
+
+    def trial(self, number: int) -> FrozenTrial:
+        """The trial of this number."""
+        return self.storage.get_trial(self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial counts towards the study's total; one that waits or was interrupted does not."""
+    return trial.state != TrialState.WAITING and not was_interrupted(trial)
+
+
+def was_interrupted(trial: FrozenTrial) -> bool:
+    """Whether its owner was stopped or died; its settings are tried again when the study goes on."""
+    return trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs
+
+
+class _Owner:
+    """One process that works on a study, and how others see that it lives.
+
+    On the same machine by a lock on a file in the study's folder, which the operating system takes back from the
+    dead; elsewhere by the time that it last wrote into the study.
+    """
+
+    def __init__(self, study: optuna.Study, folder: Path) -> None:
+        self._study = study
+        self._folder = folder
+        self.key = f"{OWNER}.{uuid.uuid4().hex}"
+        self._lock = FileLock(self._lock_path(self.key))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        self._left = threading.Event()
+        self._beat()
+        threading.Thread(target=self._keep_beating, daemon=True).start()
+
+    def _lock_path(self, key: str) -> Path:
+        return self._folder / f".{key}.lock"
+
+    def _beat(self) -> None:
+        self._study.set_user_attr(self.key, {"host": socket.gethostname(), "time": time.time()})
+
+    def _keep_beating(self) -> None:
+        while not self._left.wait(SECONDS_BETWEEN_BEATS):
+            with suppress(Exception):  # a database that is away for a moment; the next beat may reach it
+                self._beat()
+
+    def is_alive(self, key: str) -> bool:
+        record = self._study.user_attrs.get(key)
+        if not record:
+            return False
+        if record["host"] != socket.gethostname():
+            return time.time() - record["time"] < SECONDS_TO_LIVE
+        path = self._lock_path(key)
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink(missing_ok=True)
+                return False
+        except Timeout:
+            return True
+
+    def leave(self) -> None:
+        self._left.set()
+        self._study.set_user_attr(self.key, None)
+        self._lock.release()
+        self._lock_path(self.key).unlink(missing_ok=True)
+
+
+class Handle(ABC):
+    """A trial of a study, as its job sees it."""
+
+    @abstractmethod
+    def report(self, value: float, epoch: int) -> None:
+        """Tell the pruner the objective's `value` after `epoch`."""
+
+    @abstractmethod
+    def reason_to_stop(self) -> str | None:
+        """Why the job should stop now, None if it should go on; a pruned trial counts as finished from here on."""
+
+    @abstractmethod
+    def finish(self, values: Sequence[float]) -> None:
+        """Leave the objectives' final values; from here on the trial counts as finished, whatever dies.
+
+        Raises:
+            Stopped: It has been taken over.
+        """
+
+
+class NoHandle(Handle):
+    """Of a job that belongs to no study, or to one in another process's memory."""
+
+    def report(self, value: float, epoch: int) -> None: ...
+    def reason_to_stop(self) -> str | None:
+        return None
+
+    def finish(self, values: Sequence[float]) -> None: ...
+
+
+class StoredHandle(Handle):
+    """A trial in a storage that others reach too."""
+
+    def __init__(self, address: str, study: str, number: int, pruner: BasePruner | None = None) -> None:
+        loaded = optuna.load_study(
+            study_name=study,
+            storage=open_storage(address),
+            sampler=RandomSampler(),  # not asked for anything here, and the cheapest to make
+            pruner=pruner or NopPruner(),
+        )
+        self._storage = open_storage(address)
+        self._is_pruned = pruner is not None and len(loaded.directions) == 1  # Optuna prunes by one objective only
+        study_id = self._storage.get_study_id_from_name(study)
+        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self._trial = optuna.Trial(loaded, self._trial_id)
+        with suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(self._trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
+
+    def report(self, value: float, epoch: int) -> None:
+        if self._is_pruned:
+            with suppress(UpdateFinishedTrialError):
+                self._trial.report(value, epoch)
+
+    def reason_to_stop(self) -> str | None:
+        if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
+            return TAKEN_OVER
+        if not self._is_pruned or not self._trial.should_prune():
+            return None
+        self._leave(TrialState.PRUNED)
+        return "pruned"
+
+    def finish(self, values: Sequence[float]) -> None:
+        self._leave(TrialState.COMPLETE, values)
+
+    def _leave(self, state: TrialState, values: Sequence[float] | None = None) -> None:
+        outcome = {"state": state.name, "values": None if values is None else list(values)}
+        try:
+            self._storage.set_trial_user_attr(self._trial_id, OUTCOME, outcome)
+        except UpdateFinishedTrialError as error:
+            raise Stopped(TAKEN_OVER) from error
+
+
+def handle_of(address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> Handle:
+    """The handle of a study's trial, for the job that trains it."""
+    return NoHandle() if address is None else StoredHandle(address, study, number, pruner)
