@@ -54,10 +54,23 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
         return _explain_config_error(error, overrides)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # as in model=null
         return str(error)
+    if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
+        return _explain_list_key(not_a_place[1], overrides)
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)
         return " ".join(str(error).split())
+    return None
+
+
+def _explain_list_key(name: str, overrides: Sequence[str]) -> str | None:
+    """What to say of an override such as model.widths.length=2, which takes a list for a group of keys."""
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key.endswith(f".{name}"):
+            parent = key.removesuffix(f".{name}")
+            hint = f"; to fix it in a study: '{key}=choice({value})'" if name == "length" else ""
+            return f"{override}: {parent} is a list, its items are {parent}.0, {parent}.1, ...{hint}"
     return None
 
 

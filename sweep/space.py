@@ -156,11 +156,12 @@ def read(
         items = {name: [str(item) for item in value] for name, value in lists.items() if isinstance(value, ListConfig)}
     space = Space(dimensions, {key: str(value) for key, value in fixed.items()}, others, items)
     for name in items:
-        _require_items(space, name)
+        space = _with_reachable_items(space, name, given)
     return space
 
 
-def _require_items(space: Space, name: str) -> None:
+def _with_reachable_items(space: Space, name: str, given: Sequence[str]) -> Space:
+    """`space` without what no trial has of the list `name`; one of those must not be `given`."""
     longest = max(space.lengths(name))
     for i in range(len(space.items[name]), longest):
         item = f"{name}.{i}"
@@ -169,9 +170,13 @@ def _require_items(space: Space, name: str) -> None:
                 f"{name}{LENGTH}={longest}: there is no {item}; give it a dimension, as in '{item}=range(32,257)'"
             )
 
-    for item in [*space.dimensions, *space.fixed]:
+    for item in given:
         if _position(item, name) >= longest:
             raise SweepError(f"{item}: {name} has at most {longest} items, counted from 0; see {name}{LENGTH}")
+    return space._replace(
+        dimensions={key: value for key, value in space.dimensions.items() if _position(key, name) < longest},
+        fixed={key: value for key, value in space.fixed.items() if _position(key, name) < longest},
+    )
 
 
 def _is_item(key: str, names: Sequence[str]) -> bool:

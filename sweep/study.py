@@ -5,6 +5,7 @@ study up again, see that it is gone, fail what it left and queue its settings on
 """
 
 import functools
+import math
 import os
 import random
 import socket
@@ -268,9 +269,10 @@ class Study:
         if outcome is not None and outcome["state"] == TrialState.PRUNED.name:
             self.optuna.tell(number, state=TrialState.PRUNED)
             return
-        told = self.optuna.tell(number, outcome["values"] if outcome is not None else values, skip_if_finished=True)
-        if told.state == TrialState.FAIL:
+        values = values if outcome is None else outcome["values"]
+        if values is None or len(values) != len(self.optuna.directions) or any(map(math.isnan, values)):
             raise SweepError(f"trial {number} returned {values}; a study wants a number for each objective")
+        self.optuna.tell(number, list(values), skip_if_finished=True)
 
     def fail(self, number: int, reason: str) -> None:
         """Finish a trial as failed, with the `reason`."""

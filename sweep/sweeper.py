@@ -178,8 +178,9 @@ class OptunaSweeper(PluginSweeper):
         search = Search(shared, job, self.folder, launcher, num_slots, suggest, self.sweeper.max_failure_rate, stop)
         go_on = f"go on with it: {_command(self.name)}"
         keys = list(searched.dimensions)
-        log.info("study %s: searching %s for the best %s", self.name, ", ".join(keys), ", ".join(job.objective))
-        log.info("%s at a time; %s", "1 trial" if num_slots == 1 else f"{num_slots} trials", go_on)
+        # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
+        print(f"study {self.name}: searching {', '.join(keys)} for the best {', '.join(job.objective)}")
+        print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
         interrupt: KeyboardInterrupt | None = None
         table = ""
         overrides = list(self.config.hydra.overrides.task)
@@ -197,11 +198,9 @@ class OptunaSweeper(PluginSweeper):
         if run.run_id is not None and shared.has_other_owners:
             tracking.keep_running(run.run_id)
         if table:
-            log.info("\n%s", table)
+            print(f"\n{table}")
         if stop.reason:
-            log.info(
-                "stopped by %s after %d of %d trials; %s", stop.reason, shared.num_counted(), shared.n_trials, go_on
-            )
+            print(f"stopped by {stop.reason} after {shared.num_counted()} of {shared.n_trials} trials; {go_on}")
         if search.failure is not None:
             raise search.failure
         if stop.reason == CTRL_C:

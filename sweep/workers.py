@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # On Linux workers are forked from a clean server process that has the imports done: they share its memory, and
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-PRELOADED = ("sweep.trial", "mlflow.pytorch", "optuna")
+PRELOADED = ("sweep.trial", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store", "optuna")
 
 
 class WorkerLauncher(Launcher):

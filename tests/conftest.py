@@ -17,11 +17,14 @@ from mlflow.tracking import MlflowClient
 
 from sweep import ROOT, config, tracking
 from sweep.data import MNISTConfig
+from sweep.workers import PRELOADED
 
 # A process that has imported everything and is forked for each command: a real process with its own
 # command line, environment and exit status, without the seconds that the imports take.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["sweep.trial", "sweep.best", "optuna", "mlflow.pytorch", "sklearn.datasets"])
+PROCESSES.set_forkserver_preload(
+    [*PRELOADED, "sweep.best", "sweep.search", "hydra_plugins.hydra_optuna_sweeper._impl", "sklearn.datasets"]
+)
 
 _COUNTER = count()
 
@@ -58,10 +61,12 @@ class Started:
         self.process.join()
         return Finished(self.process.exitcode, self.out, self._read(".err.txt"))
 
-    def wait_for(self, is_true: Callable[[], object]) -> None:
-        """Return as soon as `is_true`, while it runs."""
+    def wait_for(self, is_true: Callable[[], object], *, may_end: bool = False) -> None:
+        """Return as soon as `is_true`; that it ends first is an error unless it `may_end`."""
         while not is_true():
-            assert self.process.is_alive(), self.wait()
+            if not self.process.is_alive():
+                assert may_end, self.wait()
+                return
             time.sleep(0.02)
 
 
