@@ -59,7 +59,7 @@ class Search:
         self._max_failure_rate, self._stop = max_failure_rate, stop
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
-        """The last trial's to fail, once too many have."""
+        """What to raise once too many have failed."""
 
     def run(self) -> None:
         """Hand out trials until the study has them all, or `stop` says so.
@@ -109,8 +109,11 @@ class Search:
             self._settle_record(trial.number)
         self._ends[error is not None] += 1
         if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
-            self.failure = error
-            self._stop.reason = f"{self._ends[True]} of {self._ends.total()} trials failed"
+            self.failure = SweepError(
+                f"{self._ends[True]} of {self._ends.total()} trials failed, more than "
+                f"hydra.sweeper.max_failure_rate={self._max_failure_rate} allows; the last one: {error}"
+            )
+            self._stop.reason = "too many failures"
 
     def _settle_record(self, number: int | None = None) -> None:
         """See that MLflow has all trials that have ended, or one of them, as Optuna has them."""

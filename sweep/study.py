@@ -267,18 +267,25 @@ class Study:
             return
         outcome = trial.user_attrs.get(OUTCOME)
         if outcome is not None and outcome["state"] == TrialState.PRUNED.name:
-            self.optuna.tell(number, state=TrialState.PRUNED)
+            self._tell(number, state=TrialState.PRUNED)
             return
         values = values if outcome is None else outcome["values"]
         if values is None or len(values) != len(self.optuna.directions) or any(map(math.isnan, values)):
             raise SweepError(f"trial {number} returned {values}; a study wants a number for each objective")
-        self.optuna.tell(number, list(values), skip_if_finished=True)
+        self._tell(number, list(values))
+
+    def _tell(self, number: int, values: Sequence[float] | None = None, state: TrialState | None = None) -> None:
+        try:
+            self.optuna.tell(number, values, state, skip_if_finished=True)
+        except RuntimeError as error:  # the grid sampler's way to say that it has had its last trial
+            if "Study.stop" not in str(error):
+                raise
 
     def fail(self, number: int, reason: str) -> None:
         """Finish a trial as failed, with the `reason`."""
         with suppress(UpdateFinishedTrialError):  # somebody else was faster
             self.storage.set_trial_user_attr(self._trial_id(number), ERROR, reason)
-            self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            self._tell(number, state=TrialState.FAIL)
 
     def copy(self, number: int, twin: FrozenTrial) -> None:
         """Finish a trial with what its `twin`, of the same settings, came to."""
@@ -287,7 +294,7 @@ class Study:
         for epoch, value in twin.intermediate_values.items():
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
         values = twin.values if twin.state == TrialState.COMPLETE else None
-        self.optuna.tell(number, values, state=twin.state)
+        self._tell(number, values, state=twin.state)
 
     def twin_of(self, trial: Trial) -> FrozenTrial | None:
         """A trial, finished or pruned, with the same settings, the original if it has copies."""

@@ -13,8 +13,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
@@ -115,8 +116,7 @@ class OptunaSweeper(PluginSweeper):
         self.n_jobs, self.timeout, self.starting_points = n_jobs, timeout, starting_points
         self.pruner = build_pruner(pruner)
         self.plugin_settings = settings | {"study_name": study_name, "n_trials": n_trials, "n_jobs": 1}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna's, that TPE's group is experimental
+        with _explained("sampler"):
             super().__init__(**self.plugin_settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -260,7 +260,9 @@ class OptunaSweeper(PluginSweeper):
             drawn.append(int.from_bytes(os.urandom(4)))
         seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
         sampler = OmegaConf.merge(settings, {"seed": seed})
-        return PluginSweeper(**{**self.plugin_settings, "sampler": sampler}).sweeper.sampler
+        with _explained("sampler"):
+            again = PluginSweeper(**{**self.plugin_settings, "sampler": sampler})
+        return again.sweeper.sampler
 
     def _points(self, searched: Space) -> list[dict[str, Any]]:
         """The values that the study starts from: those of the job as composed, then the starting points listed."""
@@ -309,9 +311,33 @@ class OptunaSweeper(PluginSweeper):
         return launcher, num_slots
 
 
+def register() -> None:
+    """Make both sweepers known to Hydra, for programs that compose from conf/."""
+    for plugin in (GridSweeper, OptunaSweeper):
+        Plugins.instance().register(plugin)
+
+
 def build_pruner(settings: DictConfig) -> BasePruner:
-    """The pruner of `hydra.sweeper.pruner`, as Hydra builds it."""
-    return instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
+    """The pruner of `hydra.sweeper.pruner`, as Hydra builds it.
+
+    Raises:
+        SweepError: It does not take these settings.
+    """
+    with _explained("pruner"):
+        pruner = instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
+    return pruner
+
+
+@contextmanager
+def _explained(key: str) -> Iterator[None]:
+    """Within, what Optuna raises of the settings under hydra.sweeper.`key` becomes one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that some of it is experimental
+            yield
+    except Exception as error:  # whatever it raises, wrapped by Hydra
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise SweepError(f"hydra.sweeper.{key}: {reason}") from error
 
 
 def num_cores() -> int:

@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sweep import ROOT
 from sweep.errors import SweepError, explain
-from sweep.sweeper import GridSweeper, OptunaSweeper, build_pruner
+from sweep.sweeper import build_pruner, register
 
 if TYPE_CHECKING:
     from sweep import trial
 
-for plugin in (GridSweeper, OptunaSweeper):
-    Plugins.instance().register(plugin)
+register()
 
 
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config")

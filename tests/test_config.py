@@ -1,8 +1,14 @@
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from sweep import ROOT, config
 from sweep.config import Config
@@ -10,6 +16,7 @@ from sweep.data import DigitsConfig
 from sweep.errors import SweepError
 from sweep.models import MLPConfig
 from sweep.optimizers import AdamWConfig
+from sweep.sweeper import build_pruner
 
 CONF = ROOT / "conf"
 Compose = Callable[..., Config]
@@ -50,6 +57,29 @@ def test_every_yaml_lies_in_a_group_that_is_composed_above() -> None:
     groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
     composed = {"model", "data", "optimizer", "experiment", "search", "search/optimizer", "search/data"}
     assert groups == composed | {".", "hydra/sweeper", "hydra/sweeper/sampler", "hydra/sweeper/pruner"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(path))
+
+
+def test_every_sampler_s_settings_are_optuna_s_own_defaults() -> None:
+    """But for the seed, warnings that the YAML's header answers, and TPE's group, which its YAML explains."""
+    differing = {"seed", "warn_independent_sampling", "warn_asynchronous_seeding", "group"}
+    for path in (CONF / "hydra" / "sweeper" / "sampler").glob("*.yaml"):
+        settings = {k: v for k, v in read(path).items() if not k.startswith("_") and k not in differing}
+        name = {"cmaes": "CmaEs", "nsgaii": "NSGAII", "nsgaiii": "NSGAIII"}.get(path.stem, path.stem)
+        (sampler,) = [s for key, s in vars(optuna.samplers).items() if key.lower() == f"{name}sampler".lower()]
+        defaults = {key: value.default for key, value in inspect.signature(sampler).parameters.items()}
+        assert settings == {key: defaults[key] for key in settings}, path.stem
+
+
+def test_every_pruner_is_built(compose: Compose) -> None:
+    for path in (CONF / "hydra" / "sweeper" / "pruner").glob("*.yaml"):
+        with initialize_config_dir(str(CONF)):
+            overrides = ["hydra/sweeper=optuna", f"hydra/sweeper/pruner={path.stem}"]
+            cfg = hydra_compose("config", overrides, return_hydra_config=True)
+        assert isinstance(build_pruner(cfg.hydra.sweeper.pruner), optuna.pruners.BasePruner)
 
 
 def test_overrides_reach_the_typed_job(compose: Compose) -> None:

@@ -18,7 +18,8 @@ from sweep.tracking import TRIAL_TAG
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2",
-    "model.widths.length=choice(1)", "model.widths.0=range(8,65)", "hydra.sweeper.pruner.n_startup_trials=2",
+    "model.widths.length=choice(1)", "model.widths.0=range(8,65)",
+    "hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=2",
 )  # fmt: skip
 MLFLOW = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 

@@ -37,15 +37,14 @@ def test_one_slot_is_the_main_thread() -> None:
 
 
 def test_an_error_in_one_slot_is_raised_when_the_others_have_ended() -> None:
-    broken, ended = threading.Event(), []
+    all_at_work, ended = threading.Barrier(3), []
 
     def work() -> bool:
+        all_at_work.wait(60)
         if threading.current_thread().name == "slot-0":
-            broken.set()
             raise RuntimeError("slot 0")
-        assert broken.wait(60)
         ended.append(threading.current_thread().name)
-        return True
+        return False
 
     with pytest.raises(RuntimeError, match="slot 0"):
         keep_busy(3, work)

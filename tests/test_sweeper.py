@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import mlflow
 import optuna
 import pytest
 from conftest import Project
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from sweep import study, tracking
+from sweep.sweeper import num_cores
 from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
 
 STUDY = (
@@ -155,7 +157,18 @@ def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
         ),
         (["hydra/sweeper/sampler=best"], "hydra/sweeper/sampler=best: choose one of cmaes, gp, grid"),
         (["objective=choice(test/loss,test/accuracy)"], "objective=test/accuracy,test/loss: a study has one"),
-        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be a whole number, 1 or more"),
+        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: must be a whole number, 1 or more, or auto"),
+        (["hydra.sweeper.n_jobs=many"], "hydra.sweeper.n_jobs=many: must be a whole number, 1 or more, or auto"),
+        (["hydra.sweeper.timeout=0"], "hydra.sweeper.timeout=0: must be a number of seconds above 0, or null"),
+        (["hydra.sweeper.timeout=soon"], "hydra.sweeper.timeout=soon: must be a number of seconds above 0, or null"),
+        (["hydra/sweeper/pruner=best"], "hydra/sweeper/pruner=best: choose one of hyperband, median, none, patient"),
+        (["hydra.sweeper.pruner.min_resource=0"], "hydra.sweeper.pruner: The value of `min_resource` is 0"),
+        (["+hydra.sweeper.sampler.depth=0"], "hydra.sweeper.sampler: TPESampler.__init__() got an unexpected"),
+        (
+            ["hydra.sweeper.starting_points=[{optimizer.lr:5}]"],
+            "hydra.sweeper.starting_points: optimizer.lr=5: outside of float 0.002 to 0.03, log",
+        ),
+        (["hydra.sweeper.starting_points=[{model.width:5}]"], "model.width: no such key"),
     ],
 )
 def test_a_search_space_that_leaves_what_is_allowed_is_refused_before_trial_0(
@@ -265,3 +278,128 @@ def test_a_study_does_not_write_over_the_files_of_another(project: Project) -> N
         assert finished.err.startswith("error: hydra.sweeper.study_name=tiny: an earlier study has left its files in ")
     assert (study_folder(project) / "0" / "weights.pt").read_bytes() == weights
     assert len(project.runs("study")) == 1
+
+
+def test_the_first_trial_is_the_job_as_composed_and_then_come_the_starting_points(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra.sweeper.n_trials=3", "epochs=1", "model.dropout=0.25", "model.widths=[24]",
+        "hydra.sweeper.starting_points=[{optimizer.lr:0.004},{optimizer.lr:0.02,data.batch_size:16}]",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    assert [trial.params for trial in study_of(project).trials] == [
+        {"optimizer.lr": 0.01, "data.batch_size": 64},
+        {"optimizer.lr": 0.004, "data.batch_size": 64},
+        {"optimizer.lr": 0.02, "data.batch_size": 16},
+    ]
+
+
+def test_a_trial_with_the_settings_of_a_finished_one_is_not_trained_again(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra.sweeper.n_trials=6", "epochs=1", "model.widths=[24]", "model.dropout=0", "optimizer.lr=0.01",
+        "data.batch_size=choice(32,64)", "hydra/sweeper/sampler=random",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    trials = study_of(project).trials
+    first = {trial.params["data.batch_size"]: trial for trial in reversed(trials)}
+    assert all(trial.value == first[trial.params["data.batch_size"]].value for trial in trials)
+    runs = project.runs("trial")
+    assert sum(bool(run.outputs.model_outputs) for run in runs) == len(first)
+    assert sum("sweep.copy_of" in run.data.tags for run in runs) == 6 - len(first)
+    assert [run.data.metrics["test/accuracy"] for run in sorted(runs, key=number_of)] == [t.value for t in trials]
+    assert f"{6 - len(first)} copied, {len(first)} finished" in finished.out
+
+
+def number_of(run: mlflow.entities.Run) -> int:
+    return int(run.data.tags[TRIAL_TAG])
+
+
+def test_a_pruned_trial_keeps_its_last_metrics_and_no_model(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra.sweeper.n_trials=2", "epochs=3", "hydra/sweeper/pruner=threshold",
+        "hydra.sweeper.pruner.lower=0.6", "model.widths=[32]", "model.dropout=0", "data.batch_size=64",
+        "optimizer.lr=choice(0.01,1e-6)", "hydra/sweeper/sampler=grid",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    by_lr = {run.data.params["optimizer.lr"]: run for run in project.runs("trial")}
+    pruned, kept = by_lr["1e-06"], by_lr["0.01"]
+    assert (kept.info.status, pruned.info.status) == ("FINISHED", "KILLED")
+    assert pruned.data.tags["sweep.stopped"] == "pruned after epoch 1 of 3"
+    assert pruned.data.metrics["test/accuracy"] < 0.6
+    assert not pruned.outputs.model_outputs
+    assert kept.outputs.model_outputs
+    states = {trial.params["optimizer.lr"]: trial.state for trial in study_of(project).trials}
+    assert states == {0.01: optuna.trial.TrialState.COMPLETE, 1e-6: optuna.trial.TrialState.PRUNED}
+    assert not (study_folder(project) / str(number_of(pruned)) / "weights.pt").exists()
+    assert "epoch 1/3" in (study_folder(project) / str(number_of(pruned)) / "train.log").read_text()
+    assert "1 finished, 1 pruned" in finished.out
+
+
+def test_several_objectives_end_in_a_pareto_front(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "objective=[test/accuracy,model/parameters]", "hydra.sweeper.n_trials=4", "epochs=1",
+        "hydra/sweeper/sampler=nsgaii", "model.widths.0=int(interval(4,64))",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    made = study_of(project)
+    assert [direction.name for direction in made.directions] == ["MAXIMIZE", "MINIMIZE"]
+    metrics = {number_of(run): run.data.metrics for run in project.runs("trial")}
+    for trial in made.trials:
+        assert trial.values == [metrics[trial.number]["test/accuracy"], metrics[trial.number]["model/parameters"]]
+    results = OmegaConf.to_container(OmegaConf.load(study_folder(project) / "optimization_results.yaml"))
+    solutions = [{"params": trial.params, "values": trial.values} for trial in made.best_trials]
+    assert results == {"name": "optuna", "solutions": solutions}
+    assert f"front   {len(made.best_trials)} trials that no other beats" in finished.out
+    for trial in made.best_trials:
+        told = f"trial {trial.number}: test/accuracy {trial.values[0]:.2%}  model/parameters {trial.values[1]:,.0f}"
+        assert told in finished.out
+    best = project.best("--study", "tiny", "--output", "best")
+    assert best.status == 0, best.err
+    top = max(made.best_trials, key=lambda trial: (trial.values[0], -trial.number))
+    assert f"by test/accuracy is trial-{top.number:03d}" in best.out
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc", "nsgaiii"])
+def test_every_sampler_searches_the_conditional_space(project: Project, sampler: str) -> None:
+    finished = project.train(
+        *STUDY, f"hydra/sweeper/sampler={sampler}", "hydra.sweeper.n_trials=13", "tracking.enabled=false",
+        "data.batch_size=256", "epochs=1", "model.widths.0=range(4,33)", "model.widths.1=range(4,17)",
+        "model.widths.2=range(2,9)",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    assert finished.err == ""
+    for trial in study_of(project).trials:
+        layers = [key for key in trial.params if key in ("model.widths.0", "model.widths.1", "model.widths.2")]
+        assert len(layers) == trial.params["model.widths.length"]
+
+
+def extend_space(cfg: DictConfig, trial: optuna.Trial) -> None:
+    trial.suggest_int("data.batch_size", 32, cfg.data.batch_size)
+
+
+def test_a_custom_search_space_adds_its_dimensions(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra.sweeper.custom_search_space=test_sweeper.extend_space", "hydra.sweeper.n_trials=2", "epochs=1",
+        "hydra.sweeper.params={model.dropout:'interval(0,0.2)'}",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    for trial in study_of(project).trials:
+        assert trial.params.keys() == {"model.dropout", "data.batch_size"}
+        assert 32 <= trial.params["data.batch_size"] <= 64
+
+
+def test_a_study_ends_when_too_many_trials_failed(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "optimizer=sgd", "model.batch_norm=false", "optimizer.lr=interval(1e29,1e30)",
+        "hydra.sweeper.n_trials=9", "hydra.sweeper.max_failure_rate=0.5",
+    )  # fmt: skip
+    assert finished.status == 1
+    assert len(project.runs("trial")) == 1
+    assert finished.err.startswith("error: 1 of 1 trials failed, more than hydra.sweeper.max_failure_rate=0.5 allows;")
+    assert "train/loss=" in finished.err
+
+
+def test_a_job_in_a_worker_knows_its_share_of_the_cores(project: Project) -> None:
+    finished = project.train(*STUDY, "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2", "epochs=1")
+    assert finished.status == 0, finished.err
+    share = str(max(1, num_cores() // 2))
+    assert {run.data.params["num_threads"] for run in project.runs("trial")} == {share}
