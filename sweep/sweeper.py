@@ -325,7 +325,7 @@ def build_pruner(settings: DictConfig) -> BasePruner:
     """
     with _explained("pruner"):
         pruner = instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
-    return pruner
+    return pruner  # noqa: RET504 -- inside, mypy would take it for skipped
 
 
 @contextmanager
