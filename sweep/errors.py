@@ -7,6 +7,9 @@ from typing import Any
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+LAUNCHERS = ("joblib", "ray", "submitit")
+"""The extras of the project that bring launchers, by the first part of their names."""
+
 
 class SweepError(Exception):
     """Something the person at the command line can mend.
@@ -33,7 +36,8 @@ def one_of(names: Iterable[str]) -> str:
 
 def without_password(text: str) -> str:
     """`text` with the user and password of any address in it masked."""
-    return re.sub(r"://[^@/\s]+@", "://***@", text)
+    text = re.sub(r"://[^:@/\s]*(:[^@\s]*)?@", "://***@", text)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
@@ -49,6 +53,13 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
         return f"{error.override}: cannot be read as key=value in Hydra's override syntax"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        extra = choice.partition("_")[0]
+        if (
+            group == "hydra/launcher"
+            and extra in LAUNCHERS
+            and not any(name.startswith(extra) for name in error.options)
+        ):
+            return f"{group}={choice}: it is not installed; pip install -e '.[{extra}]'"
         return f"{group}={choice}: {one_of(error.options)}"
     if isinstance(error, OmegaConfBaseException):
         return _explain_config_error(error, overrides)

@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep import record
+from sweep import launchers, record
 from sweep.config import Config
 from sweep.errors import SweepError
 from sweep.progress import Counts, Progress
@@ -22,7 +22,6 @@ from sweep.slots import Stop, keep_busy
 from sweep.study import COPY_OF, ERROR, Study, Trial, counts, was_interrupted
 from sweep.summary import in_words
 from sweep.tracking import INTERRUPTED
-from sweep.workers import WorkerLauncher
 
 RESULTS_FILE = "optimization_results.yaml"
 
@@ -78,8 +77,7 @@ class Search:
             self._study.interrupt_own()
             raise
         finally:
-            if isinstance(self._launcher, WorkerLauncher):
-                self._launcher.stop()
+            launchers.stop(self._launcher)
             self._progress.close()
             self._settle_record()
 
@@ -101,8 +99,7 @@ class Search:
     def _launch(self, trial: Trial) -> None:
         error: Exception | None = None
         try:
-            (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
-            self._study.tell(trial.number, _values(result))
+            self._study.tell(trial.number, self._values_from_job(trial))
         except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
             error = raised
             self._study.fail(trial.number, " ".join(str(error).split()) or type(error).__name__)
@@ -114,6 +111,15 @@ class Search:
                 f"hydra.sweeper.max_failure_rate={self._max_failure_rate} allows; the last one: {error}"
             )
             self._stop.reason = "too many failures"
+
+    def _values_from_job(self, trial: Trial) -> list[float] | None:
+        try:
+            (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
+            return _values(result)
+        except Exception:
+            if not self._study.has_outcome(trial.number):
+                raise
+            return None  # the job was through; what was lost is only its way back
 
     def _settle_record(self, number: int | None = None) -> None:
         """See that MLflow has all trials that have ended, or one of them, as Optuna has them."""

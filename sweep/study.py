@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from sweep import ROOT
 from sweep.errors import Stopped, SweepError, without_password
@@ -49,8 +51,15 @@ SECONDS_TO_LIVE = 120
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_SQLITE_WAITS = 60
 SECONDS_TO_START = 30
+TRIES_TO_MAKE_TABLES = 5
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class GridSampler(optuna.samplers.GridSampler):
+    """Optuna's, but for its last trial's end, at which it would stop a loop that is not there and raise an error."""
+
+    def after_trial(self, *_: Any) -> None: ...
 
 
 class _FileLock(BaseJournalFileLock):
@@ -78,14 +87,28 @@ def open_storage(address: str | None) -> BaseStorage:
         return InMemoryStorage()
     try:
         if "://" in address:
-            patience = {"connect_args": {"timeout": SECONDS_SQLITE_WAITS}} if address.startswith("sqlite") else {}
-            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True, **patience})
+            patience = {"timeout": SECONDS_SQLITE_WAITS} if address.startswith("sqlite") else {}
+            return _open_database(address, {"pool_pre_ping": True, "connect_args": patience})
         path = ROOT / address
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path), _FileLock(path)))
     except Exception as error:  # whatever the database raises
         reason = without_password(str(error).splitlines()[0])
+        if isinstance(error, ImportError):
+            reason = "its driver is not installed; for PostgreSQL's: pip install -e '.[postgres]'"
         raise SweepError(f"hydra.sweeper.storage={without_password(address)}: cannot be opened ({reason})") from error
+
+
+def _open_database(address: str, settings: dict[str, Any]) -> RDBStorage:
+    """The storage with its tables; of two processes that make them at once, one fails and finds them a moment later."""
+    for _ in range(TRIES_TO_MAKE_TABLES - 1):
+        try:
+            return RDBStorage(address, engine_kwargs=settings)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not re.search("already exists|duplicate key|UNIQUE constraint", str(error)):
+                raise
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    return RDBStorage(address, engine_kwargs=settings)
 
 
 def find(address: str | None, name: str) -> optuna.Study | None:
@@ -242,10 +265,14 @@ class Study:
     def _interrupt(self, trial: FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):  # somebody else was faster
             self.storage.set_trial_user_attr(self._trial_id(trial.number), INTERRUPTED, True)
-            if OUTCOME in self.trial(trial.number).user_attrs:  # its job was through; only nobody was left to say so
+            if self.has_outcome(trial.number):  # its job was through; only nobody was left to say so
                 self.tell(trial.number)
             else:
                 self.fail(trial.number, "interrupted")
+
+    def has_outcome(self, number: int) -> bool:
+        """Whether the job of a trial came to its end, whatever has become of it since."""
+        return OUTCOME in self.trial(number).user_attrs
 
     def _queue_interrupted(self) -> None:
         trials = self.trials()

@@ -29,8 +29,8 @@ from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep import workers
-from sweep.errors import Stopped, SweepError, require
+from sweep import launchers, workers
+from sweep.errors import Stopped, SweepError, require, without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -53,6 +53,7 @@ class GridSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.study_name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        launchers.prepare(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
         from sweep import record
@@ -120,12 +121,13 @@ class OptunaSweeper(PluginSweeper):
             super().__init__(**self.plugin_settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        for launchers in ("hydra", "hydra_plugins"):  # which would tell of each job on its own
-            logging.getLogger(launchers).setLevel(logging.WARNING)
+        for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
+            logging.getLogger(logger).setLevel(logging.WARNING)
         if self.n_jobs != 1 and "BasicLauncher" in config.hydra.launcher._target_:
             workers.start_importing()
         self.name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        launchers.prepare(self.sweeper.launcher)
         self.sweeper.storage = config.hydra.sweeper.storage  # whose path may hold the name
         self.context, self.task = hydra_context, task_function
         self.config: DictConfig = config
@@ -231,6 +233,8 @@ class OptunaSweeper(PluginSweeper):
         return follows
 
     def _make_grid(self, searched: Space) -> None:
+        from sweep import study
+
         choices = {}
         for key, distribution in searched.dimensions.items():
             if key.endswith(".length"):
@@ -244,7 +248,7 @@ class OptunaSweeper(PluginSweeper):
                     f"hydra/sweeper/sampler=grid: {key} is an interval; give choices, as in '{key}=choice(1,2)', "
                     "or a value"
                 ) from error
-        self.sweeper.sampler = self.sweeper.sampler(choices)
+        self.sweeper.sampler = study.GridSampler(choices, **self.sweeper.sampler.keywords)
         self.sweeper.n_trials = min(self.sweeper.n_trials, math.prod(map(len, choices.values())))
 
     def _sampler(self, shared: Study) -> Any:
@@ -292,7 +296,7 @@ class OptunaSweeper(PluginSweeper):
         num_gpus = torch.cuda.device_count() if loop.pick_device(job.device).type == "cuda" else 0
         num_slots: Any = self.n_jobs
         if kind == "RayLauncher":
-            num_cpus = _start_ray(launcher)
+            num_cpus = launchers.connect_ray(launcher)
             num_slots = num_cpus if num_slots == "auto" else num_slots
         elif kind in ("BasicLauncher", "JoblibLauncher"):
             num_slots = (num_gpus or num_cores()) if num_slots == "auto" else num_slots
@@ -345,15 +349,6 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_ray(launcher: Any) -> int:
-    """Connect to the cluster that `launcher` names, before its slots would all try to; return its number of CPUs."""
-    import ray
-    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
-
-    start_ray(launcher.ray_cfg.init)
-    return int(ray.cluster_resources().get("CPU", 1))
-
-
 def _is_grid(sampler: Any) -> bool:
     from optuna.samplers import GridSampler
 
@@ -365,7 +360,7 @@ def _threads_of(job: Config, launcher: Launcher, num_slots: int) -> list[str]:
     if (
         num_slots == 1
         or job.num_threads is not None
-        or type(launcher).__name__ not in ("WorkerLauncher", "JoblibLauncher")
+        or type(launcher).__name__ not in ("WorkerLauncher", "JoblibLauncher", "LocalLauncher")
     ):
         return []
     return [f"num_threads={max(1, num_cores() // num_slots)}"]
@@ -440,7 +435,7 @@ def _check(loader: ConfigLoader, config: DictConfig, corners: Iterable[list[str]
 def _command(name: str) -> str:
     """The command line of this process, with the study's name in it."""
     given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
-    return shlex.join(["python", sys.argv[0], *given, f"hydra.sweeper.study_name={name}"])
+    return without_password(shlex.join(["python", sys.argv[0], *given, f"hydra.sweeper.study_name={name}"]))
 
 
 def _require_whole(key: str, given: Any, allowed: str = "") -> None:

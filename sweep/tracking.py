@@ -124,7 +124,11 @@ class MLflowRun(Run):
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
 
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
-        mlflow.log_input(_Dataset(HTTPDatasetSource(origin), name=name, digest=digest), context="training")
+        dataset = _Dataset(HTTPDatasetSource(origin), name=name, digest=digest)
+        try:
+            mlflow.log_input(dataset, context="training")
+        except MlflowException:  # two trials that are the first to log it at once; the one that failed finds it made
+            mlflow.log_input(dataset, context="training")
 
     def log_file(self, path: Path) -> None:
         mlflow.log_artifact(str(path), run_id=self.run_id)

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -84,6 +85,7 @@ def _fail(error: SweepError, in_study: bool) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """End the process with what it registered for its end, but without freeing torch's objects one by one: 2 s."""
+    threading._shutdown()  # type: ignore[attr-defined]  # before those, as Python does; joblib's wait for it
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
