@@ -294,25 +294,18 @@ class Study:
             return
         outcome = trial.user_attrs.get(OUTCOME)
         if outcome is not None and outcome["state"] == TrialState.PRUNED.name:
-            self._tell(number, state=TrialState.PRUNED)
+            self.optuna.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
             return
         values = values if outcome is None else outcome["values"]
         if values is None or len(values) != len(self.optuna.directions) or any(map(math.isnan, values)):
             raise SweepError(f"trial {number} returned {values}; a study wants a number for each objective")
-        self._tell(number, list(values))
-
-    def _tell(self, number: int, values: Sequence[float] | None = None, state: TrialState | None = None) -> None:
-        try:
-            self.optuna.tell(number, values, state, skip_if_finished=True)
-        except RuntimeError as error:  # the grid sampler's way to say that it has had its last trial
-            if "Study.stop" not in str(error):
-                raise
+        self.optuna.tell(number, list(values), skip_if_finished=True)
 
     def fail(self, number: int, reason: str) -> None:
         """Finish a trial as failed, with the `reason`."""
         with suppress(UpdateFinishedTrialError):  # somebody else was faster
             self.storage.set_trial_user_attr(self._trial_id(number), ERROR, reason)
-            self._tell(number, state=TrialState.FAIL)
+            self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def copy(self, number: int, twin: FrozenTrial) -> None:
         """Finish a trial with what its `twin`, of the same settings, came to."""
@@ -321,7 +314,7 @@ class Study:
         for epoch, value in twin.intermediate_values.items():
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
         values = twin.values if twin.state == TrialState.COMPLETE else None
-        self._tell(number, values, state=twin.state)
+        self.optuna.tell(number, values, state=twin.state, skip_if_finished=True)
 
     def twin_of(self, trial: Trial) -> FrozenTrial | None:
         """A trial, finished or pruned, with the same settings, the original if it has copies."""
@@ -436,16 +429,19 @@ class NoHandle(Handle):
     def finish(self, values: Sequence[float]) -> None: ...
 
 
+@functools.cache
+def _load(address: str, name: str) -> optuna.Study:
+    """The study, as one process's jobs share it: what it has read of finished trials is not read again."""
+    # The sampler is not asked for anything here; this one is the cheapest to make.
+    return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
+
+
 class StoredHandle(Handle):
     """A trial in a storage that others reach too."""
 
     def __init__(self, address: str, study: str, number: int, pruner: BasePruner | None = None) -> None:
-        loaded = optuna.load_study(
-            study_name=study,
-            storage=open_storage(address),
-            sampler=RandomSampler(),  # not asked for anything here, and the cheapest to make
-            pruner=pruner or NopPruner(),
-        )
+        loaded = _load(address, study)
+        loaded.pruner = pruner or NopPruner()
         self._storage = open_storage(address)
         self._is_pruned = pruner is not None and len(loaded.directions) == 1  # Optuna prunes by one objective only
         study_id = self._storage.get_study_id_from_name(study)
