@@ -36,7 +36,7 @@ def one_of(names: Iterable[str]) -> str:
 
 def without_password(text: str) -> str:
     """`text` with the user and password of any address in it masked."""
-    text = re.sub(r"://[^:@/\s]*(:[^@\s]*)?@", "://***@", text)
+    text = re.sub(r"://[^/\s]*@", "://***@", text)
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
@@ -67,6 +67,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
         return str(error)
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
+    if type(error).__module__.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy"):
+        return f"a record cannot be reached any more: {without_password(' '.join(str(error).split()))[:300]}"
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)

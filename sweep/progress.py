@@ -30,6 +30,7 @@ class Progress:
     def __init__(self, total: int, counts: Counts) -> None:
         self._lock = threading.RLock()
         self._total = total
+        self._closed = threading.Event()
         self._bar = tqdm(
             total=total,
             initial=counts.done,
@@ -37,6 +38,13 @@ class Progress:
             bar_format="{n_fmt}/{total_fmt} trials |{bar:20}| {elapsed}<{remaining}  {postfix}",
             dynamic_ncols=True,
         )
+        if self.is_live:
+            threading.Thread(target=self._keep_time, daemon=True).start()
+
+    def _keep_time(self) -> None:
+        while not self._closed.wait(1):
+            with self._lock:
+                self._bar.refresh()
 
     @property
     def is_live(self) -> bool:
@@ -57,6 +65,7 @@ class Progress:
 
     def close(self) -> None:
         """Take the live line away."""
+        self._closed.set()
         with self._lock:
             self._bar.leave = False
             self._bar.close()

@@ -24,6 +24,10 @@ class Ending(NamedTuple):
     reason: str = ""
     copy_of: int | None = None
     """The trial whose settings and outcome it has, where it was not trained itself."""
+    params: Mapping[str, Any] = {}
+    """Its values for the dimensions."""
+    metrics: Mapping[str, float] = {}
+    """Its objectives' values."""
 
 
 @contextlib.contextmanager
@@ -127,14 +131,16 @@ def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) 
     if not job.tracking.enabled:
         return
     runs = {run.trial_number: run for run in tracking.trials_of(tracking.find_study(name))}
-    for number, ending in endings.items():
+    for number, ending in sorted(endings.items()):
         if number in runs:
             if runs[number].status == "RUNNING":
                 tracking.close_run(runs[number], ending.status, ending.reason)
             continue
         missing = trial.Job(output_dir=folder / str(number), overrides=[], study=name, number=number)
-        if ending.copy_of is not None:
+        if ending.copy_of in runs:
             trial.record_copy(job.tracking.experiment, missing, runs[ending.copy_of])
+        elif ending.status == "FINISHED":  # recorded elsewhere, or not at all
+            trial.record_values(job.tracking.experiment, missing, ending.params, ending.metrics)
         else:
             error = Stopped(ending.reason) if ending.status == "KILLED" else SweepError(ending.reason)
             trial.record_ended(job.tracking.experiment, missing, error)

@@ -1,9 +1,11 @@
 """A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
 
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class Search:
         self._study, self._job, self._folder = study, job, folder
         self._launcher, self._num_slots, self._suggest = launcher, num_slots, suggest
         self._max_failure_rate, self._stop = max_failure_rate, stop
+        self._settling = threading.Lock()
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
         """What to raise once too many have failed."""
@@ -90,10 +93,13 @@ class Search:
         twin = self._study.twin_of(trial)
         if twin is not None:
             self._study.copy(trial.number, twin)
-            self._settle_record(trial.number)
         else:
             self._launch(trial)
-        self._tell(self._study.trial(trial.number), time.perf_counter() - started)
+        ended = self._study.trial(trial.number)
+        if twin is not None or ended.state == TrialState.FAIL:
+            with suppress(Exception):  # a record that is away for a moment; the end of the search looks again
+                self._settle_record(ended)
+        self._tell(ended, time.perf_counter() - started)
         return True
 
     def _launch(self, trial: Trial) -> None:
@@ -103,7 +109,6 @@ class Search:
         except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
             error = raised
             self._study.fail(trial.number, " ".join(str(error).split()) or type(error).__name__)
-            self._settle_record(trial.number)
         self._ends[error is not None] += 1
         if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
             self.failure = SweepError(
@@ -121,11 +126,12 @@ class Search:
                 raise
             return None  # the job was through; what was lost is only its way back
 
-    def _settle_record(self, number: int | None = None) -> None:
-        """See that MLflow has all trials that have ended, or one of them, as Optuna has them."""
-        trials = self._study.trials() if number is None else [self._study.trial(number)]
-        endings = {trial.number: _ending(trial) for trial in trials if trial.state.is_finished()}
-        record.settle(self._study.name, self._job, self._folder, endings)
+    def _settle_record(self, *trials: FrozenTrial) -> None:
+        """See that MLflow has these trials, or all that have ended, as Optuna has them."""
+        with self._settling:
+            ended = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
+            endings = {trial.number: _ending(trial, self._job.objective) for trial in ended}
+            record.settle(self._study.name, self._job, self._folder, endings)
 
     def _counts(self) -> Counts:
         states = Counter(trial.state for trial in self._study.trials() if counts(trial))
@@ -140,6 +146,7 @@ class Search:
         self._progress.update(self._counts(), self._best())
 
     def _best(self) -> str:
+        """The best so far in words, nothing if there is none."""
         best = best_trials(self._study)
         if not best:
             return ""
@@ -177,6 +184,16 @@ def best_trials(study: Study) -> list[FrozenTrial]:
         return []
 
 
+def tell_best(study: Study, objectives: Sequence[str], results: Path) -> str:
+    """The best trials in words, from Optuna's record alone, and where the `results` are."""
+    lines = [
+        f"best    trial {trial.number}: {in_words(dict(zip(objectives, trial.values, strict=True)))}  "
+        + "  ".join(f"{key}={value}" for key, value in trial.params.items())
+        for trial in best_trials(study)
+    ]
+    return "\n".join([*lines, f"look    {results}"])
+
+
 def write_results(study: Study, folder: Path) -> Path:
     """Write optimization_results.yaml into `folder`, in the plugin's form, and return where it is.
 
@@ -211,7 +228,13 @@ def _values(result: JobReturn) -> list[float] | None:
         raise SweepError(f"the job returned {value!r}; a study wants a number for each objective") from error
 
 
-def _ending(trial: FrozenTrial) -> Ending:
+def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:
     pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
     reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
-    return Ending(MLFLOW_STATUS[trial.state], reason, trial.user_attrs.get(COPY_OF))
+    return Ending(
+        status=MLFLOW_STATUS[trial.state],
+        reason=reason,
+        copy_of=trial.user_attrs.get(COPY_OF),
+        params=trial.params,
+        metrics=dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {},
+    )

@@ -15,6 +15,7 @@ class Stop:
 
     def __init__(self, timeout: float | None = None) -> None:
         self.reason = ""
+        self.is_interrupted = False
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def __call__(self) -> bool:
@@ -27,9 +28,10 @@ class Stop:
         """Within, the first Ctrl-C stops the handing out and calls `tell`; the second raises KeyboardInterrupt."""
 
         def interrupt(_signal: int, _frame: FrameType | None) -> None:
-            if self.reason:
+            if self.is_interrupted:
                 raise KeyboardInterrupt
-            self.reason = CTRL_C
+            self.is_interrupted = True
+            self.reason = self.reason or CTRL_C
             tell()
 
         before = signal.signal(signal.SIGINT, interrupt)
@@ -42,8 +44,8 @@ class Stop:
 def keep_busy(num_slots: int, work: Callable[[], bool]) -> None:
     """Call `work` over and over in each of `num_slots` slots, until it returns False there.
 
-    A single slot is the main thread itself, so that a second Ctrl-C reaches what runs in it. An error in one
-    slot ends that slot; it is raised when the others have come to their end.
+    A single slot is the main thread itself, so that a second Ctrl-C reaches what runs in it. After an
+    error in one slot the others finish what they are at; then it is raised.
 
     Args:
         num_slots: How many threads, from 1.

@@ -6,6 +6,7 @@ dimension of those trials only that have a third.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,6 +49,21 @@ class Space(NamedTuple):
             merged = {key: value for key, value in merged.items() if _position(key, name) < 0}
             merged[name] = f"[{','.join(kept)}]"
         return [f"{key}={value}" for key, value in merged.items()] + self.others
+
+    def changed(self, changes: Mapping[str, Any]) -> list[str]:
+        """Overrides that change the job as composed; among the keys may be items and lengths of lists.
+
+        Raises:
+            SweepError: A list would have an item that is given nowhere.
+        """
+        lists = [name for name in self.items if any(_is_item(key, [name]) for key in changes)]
+        lengths = {name + LENGTH: len(self.items[name]) for name in lists}
+        of_lists = self._replace(fixed={}, others=[], items={name: self.items[name] for name in lists})
+        overrides = of_lists.overrides(lengths | dict(changes))
+        for override in overrides:
+            if override.partition("=")[0] in lists and re.search(r"[\[,][,\]]", override):
+                raise SweepError(f"{override}: an item is missing; give each that the job as composed has not")
+        return overrides
 
     def corners(self) -> Iterator[list[str]]:
         """Overrides of jobs that together hold every choice, and the lowest and highest of every other dimension."""

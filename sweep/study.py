@@ -15,7 +15,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,8 +25,7 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
@@ -62,11 +61,11 @@ class GridSampler(optuna.samplers.GridSampler):
     def after_trial(self, *_: Any) -> None: ...
 
 
-class _FileLock(BaseJournalFileLock):
+class _FileLock(JournalFileOpenLock):
     """A lock that the operating system takes back from a process that dies; Optuna's own then blocks for 30 s."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(f"{path}.lock", poll_interval=0.002)
+        self._lock = FileLock(f"{path}.lock", poll_interval=0.002)  # in place of the file that Optuna's makes
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -166,6 +165,10 @@ class Study:
         self._id = self.storage.get_study_id_from_name(name)
         self._owner = _Owner(self.optuna, folder)
         self._asking = threading.RLock()
+        # Where all who ask see the same file, they take turns; a database elsewhere has them look twice, see `claim`.
+        self._turn: AbstractContextManager[Any] = nullcontext()
+        if address is not None and "://" not in address:
+            self._turn = FileLock(f"{ROOT / address}.ask.lock")
 
     def close(self) -> None:
         """Say that its trials have no owner any more."""
@@ -185,6 +188,27 @@ class Study:
         """Whether any trial is through."""
         return any(trial.state == TrialState.COMPLETE for trial in self.trials())
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has all its trials, and none runs."""
+        trials = self.trials()
+        running = any(trial.state == TrialState.RUNNING for trial in trials)
+        return not running and sum(map(counts, trials)) >= self.n_trials
+
+    def set_up(self, facts: Mapping[str, Any], points: Sequence[dict[str, Any]]) -> None:
+        """Keep `facts` with the study and have `points` tried first, unless whoever made the study has done so.
+
+        What a process that died in the middle of this has left undone is done now.
+        """
+        if self.recall("ready"):
+            return
+        self.remember(facts)
+        queued = [trial.system_attrs.get("fixed_params") for trial in self.trials()]
+        for point in points:
+            if point not in queued:
+                self.optuna.enqueue_trial(point)
+        self.remember({"ready": True})
+
     def remember(self, facts: Mapping[str, Any]) -> None:
         """Keep `facts` with the study, for whoever goes on with it."""
         for key, value in facts.items():
@@ -192,16 +216,11 @@ class Study:
 
     def recall(self, key: str) -> Any:
         """A fact that was kept; None if there is none, once whoever made the study has had the time to keep it."""
-        patience = SECONDS_TO_START if self.has_other_owners else 0
+        patience = SECONDS_TO_START if not self.is_new and self.has_other_owners else 0
         deadline = time.monotonic() + patience
         while (found := self.optuna.user_attrs.get(f"sweep.{key}")) is None and time.monotonic() < deadline:
             time.sleep(SECONDS_BETWEEN_LOOKS / 5)
         return found
-
-    def queue(self, points: Sequence[dict[str, Any]]) -> None:
-        """Have these values tried first."""
-        for point in points:
-            self.optuna.enqueue_trial(point)
 
     def trials(self) -> list[FrozenTrial]:
         """All of them, not to be changed."""
@@ -217,7 +236,7 @@ class Study:
         Waits while somebody else's trials run: should they die, their settings are tried again here.
         """
         while not stopped():
-            with self._asking:
+            with self._asking, self._turn:
                 if self.num_counted() < self.n_trials:
                     trial = self.optuna.ask()
                     trial.set_user_attr(OWNER, self._owner.key)
@@ -225,6 +244,7 @@ class Study:
                     # seen, so of those that are too many the last one to look, at least, puts its trial back.
                     if self.num_counted() <= self.n_trials:
                         return self._suggested(trial, suggest)
+                    trial.set_user_attr(OWNER, "")
                     self.storage.set_trial_state_values(self._trial_id(trial.number), TrialState.WAITING)
                 elif not any(self._is_of_others(trial) for trial in self.trials()):
                     return None
@@ -245,22 +265,25 @@ class Study:
 
     def settle_dead(self) -> None:
         """Finish what owners that have died left RUNNING, and queue again the settings of what was interrupted."""
-        dead = {"": not self.has_other_owners}
-        for trial in self.trials():
-            if not self._is_of_others(trial):
-                continue
-            owner = trial.user_attrs.get(OWNER, "")
-            if owner not in dead:
-                dead[owner] = not self._owner.is_alive(owner)
-            if dead[owner]:
-                self._interrupt(trial)
-        self._queue_interrupted()
+        with self._asking, self._turn:
+            dead = {"": not self.has_other_owners}
+            for trial in self.trials():
+                if not self._is_of_others(trial):
+                    continue
+                owner = trial.user_attrs.get(OWNER, "")
+                if owner not in dead:
+                    dead[owner] = not self._owner.is_alive(owner)
+                if dead[owner]:
+                    self._interrupt(trial)
+            self._queue_interrupted()
 
     def interrupt_own(self) -> None:
-        """Finish what this process left RUNNING."""
-        for trial in self.trials():
-            if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == self._owner.key:
-                self._interrupt(trial)
+        """Finish what this process left RUNNING, and queue its settings again, for whoever goes on."""
+        with self._asking, self._turn:
+            for trial in self.trials():
+                if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == self._owner.key:
+                    self._interrupt(trial)
+            self._queue_interrupted()
 
     def _interrupt(self, trial: FrozenTrial) -> None:
         with suppress(UpdateFinishedTrialError):  # somebody else was faster
@@ -350,26 +373,26 @@ def was_interrupted(trial: FrozenTrial) -> bool:
 class _Owner:
     """One process that works on a study, and how others see that it lives.
 
-    On the same machine by a lock on a file in the study's folder, which the operating system takes back from the
-    dead; elsewhere by the time that it last wrote into the study.
+    By a lock on a file in its folder, which the operating system takes back from the dead; where that file cannot be
+    seen, from another machine say, by how long ago it last wrote into the study.
     """
 
     def __init__(self, study: optuna.Study, folder: Path) -> None:
         self._study = study
-        self._folder = folder
         self.key = f"{OWNER}.{uuid.uuid4().hex}"
-        self._lock = FileLock(self._lock_path(self.key))
         folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder.resolve() / f".{self.key}.lock"
+        self._lock = FileLock(self._path)
         self._lock.acquire()
         self._left = threading.Event()
+        self._seen: dict[str, tuple[Any, float]] = {}
         self._beat()
-        threading.Thread(target=self._keep_beating, daemon=True).start()
-
-    def _lock_path(self, key: str) -> Path:
-        return self._folder / f".{key}.lock"
+        self._beating = threading.Thread(target=self._keep_beating, daemon=True)
+        self._beating.start()
 
     def _beat(self) -> None:
-        self._study.set_user_attr(self.key, {"host": socket.gethostname(), "time": time.time()})
+        record = {"host": socket.gethostname(), "lock": str(self._path), "time": time.time()}
+        self._study.set_user_attr(self.key, record)
 
     def _keep_beating(self) -> None:
         while not self._left.wait(SECONDS_BETWEEN_BEATS):
@@ -380,23 +403,32 @@ class _Owner:
         record = self._study.user_attrs.get(key)
         if not record:
             return False
-        if record["host"] != socket.gethostname():
-            return time.time() - record["time"] < SECONDS_TO_LIVE
-        path = self._lock_path(key)
-        if not path.exists():
-            return False
+        path = Path(record["lock"])
+        if record["host"] != socket.gethostname() or not path.exists():
+            # By this machine's clock: how long the other one's sign of life has been the same.
+            beat, since = self._seen.get(key, (None, 0.0))
+            if beat != record["time"]:
+                self._seen[key] = (record["time"], time.monotonic())
+                return True
+            return time.monotonic() - since < SECONDS_TO_LIVE
         try:
             with FileLock(path, timeout=0):
+                self._study.set_user_attr(key, None)
                 path.unlink(missing_ok=True)
                 return False
         except Timeout:
             return True
 
     def leave(self) -> None:
+        if self._left.is_set():
+            return
         self._left.set()
-        self._study.set_user_attr(self.key, None)
-        self._lock.release()
-        self._lock_path(self.key).unlink(missing_ok=True)
+        self._beating.join()
+        try:
+            self._study.set_user_attr(self.key, None)
+        finally:
+            self._lock.release()
+            self._path.unlink(missing_ok=True)
 
 
 class Handle(ABC):

@@ -10,6 +10,7 @@ import functools
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -30,7 +31,7 @@ from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as P
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import launchers, workers
-from sweep.errors import Stopped, SweepError, require, without_password
+from sweep.errors import Stopped, SweepError, explain, require, without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -114,10 +115,24 @@ class OptunaSweeper(PluginSweeper):
         require(_is_number(rate) and 0 <= rate <= 1, "hydra.sweeper.max_failure_rate", rate, "must be 0 to 1")
         seconds = "must be a number of seconds above 0, or null"
         require(timeout is None or (_is_number(timeout) and timeout > 0), "hydra.sweeper.timeout", timeout, seconds)
-        self.n_jobs, self.timeout, self.starting_points = n_jobs, timeout, starting_points
+        points = OmegaConf.to_container(starting_points) if OmegaConf.is_config(starting_points) else starting_points
+        require(
+            isinstance(points, list) and all(isinstance(point, dict) for point in points),
+            "hydra.sweeper.starting_points",
+            starting_points,
+            "must be a list of settings, as in [{optimizer.lr: 0.01}]",
+        )
+        storage = settings["storage"]
+        require(
+            storage is None or isinstance(storage, str), "hydra.sweeper.storage", storage, "a path or a URL, or null"
+        )
+        self.n_jobs, self.timeout = n_jobs, timeout
+        self.starting_points: Any = points
         self.pruner = build_pruner(pruner)
         self.plugin_settings = settings | {"study_name": study_name, "n_trials": n_trials, "n_jobs": 1}
         with _explained("sampler"):
+            super().__init__(**self.plugin_settings | {"custom_search_space": None})
+        with _explained("custom_search_space"):
             super().__init__(**self.plugin_settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -161,9 +176,8 @@ class OptunaSweeper(PluginSweeper):
             tracking.connect()
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
         try:
-            if shared.is_new:
-                shared.remember(facts)
-                shared.queue(points)
+            shared.set_up(facts, points)
+            _require_same(shared.optuna, directions, facts)  # another process may have made it meanwhile
             shared.optuna.sampler = self._sampler(shared)
             shared.optuna.pruner = self.pruner
             self._search(shared, job, searched, launcher, num_slots)
@@ -172,8 +186,8 @@ class OptunaSweeper(PluginSweeper):
 
     def _search(self, shared: Study, job: Config, searched: Space, launcher: Launcher, num_slots: int) -> None:
         from sweep import record, tracking
-        from sweep.search import Search, write_results
-        from sweep.slots import CTRL_C, Stop
+        from sweep.search import Search, tell_best, write_results
+        from sweep.slots import Stop
 
         stop = Stop(self.timeout)
         suggest = functools.partial(self._suggest, searched, _threads_of(job, launcher, num_slots))
@@ -183,21 +197,20 @@ class OptunaSweeper(PluginSweeper):
         # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
         print(f"study {self.name}: searching {', '.join(keys)} for the best {', '.join(job.objective)}")
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
-        interrupt: KeyboardInterrupt | None = None
         table = ""
         overrides = list(self.config.hydra.overrides.task)
-        with suppress(Stopped), record.open_study(self.name, job, overrides, shared.recall("run")) as run:
-            shared.remember({"run": run.run_id})
-            try:
+        with suppress(Stopped), record.open_study(self.name, job, overrides, shared.recall("run") or None) as run:
+            shared.remember({"run": run.run_id or ""})
+            with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()
-            except KeyboardInterrupt as error:
-                interrupt = error
             if not stop.reason or shared.has_finished:
                 results = write_results(shared, self.folder)
                 table = record.conclude(run, self.name, job, keys, search.failure, [results])
+                table = table or tell_best(shared, job.objective, results)
             if stop.reason:
                 raise Stopped(f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials")
-        if run.run_id is not None and shared.has_other_owners:
+        shared.close()
+        if run.run_id is not None and shared.has_other_owners and not shared.is_complete:
             tracking.keep_running(run.run_id)
         if table:
             print(f"\n{table}")
@@ -205,8 +218,8 @@ class OptunaSweeper(PluginSweeper):
             print(f"stopped by {stop.reason} after {shared.num_counted()} of {shared.n_trials} trials; {go_on}")
         if search.failure is not None:
             raise search.failure
-        if stop.reason == CTRL_C:
-            raise interrupt or KeyboardInterrupt
+        if stop.is_interrupted:
+            raise KeyboardInterrupt
 
     def _suggest(self, searched: Space, threads: list[str], trial: optuna.Trial) -> list[str]:
         lengths = {}
@@ -222,8 +235,9 @@ class OptunaSweeper(PluginSweeper):
         from sweep.config import direction
 
         follows = [direction(objective) for objective in objectives]
-        if self.sweeper.direction is not None:
-            given = self.sweeper._get_directions()
+        given = self.sweeper.direction
+        if given is not None:
+            given = [str(getattr(one, "name", one)) for one in (given if OmegaConf.is_list(given) else [given])]
             require(
                 given == follows,
                 "hydra.sweeper.direction",
@@ -265,7 +279,7 @@ class OptunaSweeper(PluginSweeper):
         seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
         sampler = OmegaConf.merge(settings, {"seed": seed})
         with _explained("sampler"):
-            again = PluginSweeper(**{**self.plugin_settings, "sampler": sampler})
+            again = PluginSweeper(**self.plugin_settings | {"sampler": sampler})
         return again.sweeper.sampler
 
     def _points(self, searched: Space) -> list[dict[str, Any]]:
@@ -275,14 +289,14 @@ class OptunaSweeper(PluginSweeper):
         loader, common = self.context.config_loader, searched.common
         points = []
         for i, changes in enumerate([{}, *self.starting_points]):
-            overrides = [*common, *(f"{key}={value}" for key, value in changes.items())]
-            composed = loader.load_sweep_config(self.config, overrides)
             try:
-                points.append(searched.point_of(composed))
-            except SweepError as error:
+                overrides = [*common, *searched.changed(changes)]
+                points.append(searched.point_of(loader.load_sweep_config(self.config, overrides)))
+            except Exception as error:  # ours, or whatever Hydra raises of a key or a value
+                reason = explain(error, [f"{key}={value}" for key, value in changes.items()]) or str(error)
                 if i > 0:
-                    raise SweepError(f"hydra.sweeper.starting_points: {error}") from error
-                log.info("the job as composed is not tried first: %s", error)
+                    raise SweepError(f"hydra.sweeper.starting_points: {reason}") from error
+                log.info("the job as composed is not tried first: %s", reason)
         return points
 
     def _launcher(self, job: Config) -> tuple[Launcher, int]:
@@ -298,6 +312,11 @@ class OptunaSweeper(PluginSweeper):
         if kind == "RayLauncher":
             num_cpus = launchers.connect_ray(launcher)
             num_slots = num_cpus if num_slots == "auto" else num_slots
+        elif kind == "JoblibLauncher" and num_slots == "auto" and num_gpus > 1:
+            raise SweepError(
+                "hydra/launcher=joblib: its processes would all train on the first GPU; without hydra/launcher each "
+                "worker process has a GPU of its own"
+            )
         elif kind in ("BasicLauncher", "JoblibLauncher"):
             num_slots = (num_gpus or num_cores()) if num_slots == "auto" else num_slots
         require(
@@ -340,7 +359,7 @@ def _explained(key: str) -> Iterator[None]:
             warnings.simplefilter("ignore")  # that some of it is experimental
             yield
     except Exception as error:  # whatever it raises, wrapped by Hydra
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise SweepError(f"hydra.sweeper.{key}: {reason}") from error
 
 
@@ -381,7 +400,8 @@ def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, d
     name = f"hydra.sweeper.study_name={found.study_name}"
     another = "go on as it was, or choose another name"
     had = [direction.name.lower() for direction in found.directions]
-    require(had == directions, name, "", f"it has the directions {', '.join(had)}; {another}")
+    if had != directions:
+        raise SweepError(f"{name}: it has the directions {', '.join(had)}, not {', '.join(directions)}; {another}")
     for what, now in facts.items():
         then = found.user_attrs.get(f"sweep.{what}", now)
         changes = [
@@ -394,7 +414,8 @@ def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, d
 
 
 def _require_new_folder(name: str, folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
+    """Raise a SweepError if there is more in `folder` than a study that was just being made leaves."""
+    if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
         raise SweepError(
             f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
         )
@@ -406,6 +427,10 @@ def _settle_study_name(config: DictConfig) -> str:
     By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
     name = str(config.hydra.sweeper.study_name)
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best"):
+        raise SweepError(
+            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; runs and best are taken"
+        )
     sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
     with read_write(sweeper), read_write(overrides):
         sweeper.study_name = name  # Hydra wants it to be the same here and in the jobs

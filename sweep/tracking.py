@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import subprocess
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,6 +43,9 @@ COPY_TAG = "sweep.copy_of"
 INTERRUPTED = "interrupted"
 """The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
+
+_CONNECTING = threading.Lock()  # slots are threads
+_CONNECTED: set[str] = set()
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
 
@@ -178,9 +182,13 @@ def connect() -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     mlflow.set_tracking_uri(uri)
     try:
-        # Two processes that make the same database at once break it.
-        with _lock_beside(uri), _answering_soon():
-            MlflowClient().search_experiments(max_results=1)
+        with _CONNECTING:
+            if uri in _CONNECTED:
+                return
+            # Two processes that make the same database at once break it.
+            with _lock_beside(uri), _answering_soon():
+                MlflowClient().search_experiments(max_results=1)
+            _CONNECTED.add(uri)
     except Exception as error:  # whatever the store behind the address raises
         reason = without_password(" ".join(str(error).split()))[:200]
         raise SweepError(
@@ -204,7 +212,7 @@ def _answering_soon() -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
+            os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 

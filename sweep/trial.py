@@ -5,9 +5,10 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -85,6 +86,14 @@ def record_ended(experiment: str, job: Job, error: SweepError | Stopped) -> None
     tracking.connect()
     with contextlib.suppress(SweepError, Stopped), _open_run(experiment, job, {}):
         raise error
+
+
+def record_values(experiment: str, job: Job, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Record a study's finished trial of which no more is known than its `params` and `metrics`."""
+    tags = tracking.objective_tags(metrics, map(configs.direction, metrics))
+    with _open_run(experiment, job, tags) as record:
+        record.log_params(params)
+        record.log_metrics(metrics, step=0)
 
 
 def record_copy(experiment: str, job: Job, twin: tracking.RunRecord) -> None:

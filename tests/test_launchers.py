@@ -38,8 +38,12 @@ LONG = "epochs=40"  # some seconds
 PASSWORD = "not-to-be-told"
 
 
+def find(project: Project, storage: str | None = None) -> optuna.Study | None:
+    return study.find(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+
+
 def study_of(project: Project, storage: str | None = None) -> optuna.Study:
-    found = study.find(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    found = find(project, storage)
     assert found is not None
     return found
 
@@ -59,22 +63,31 @@ def workers_of(made: optuna.Study) -> dict[int, int]:
 
 def running(project: Project) -> dict[int, int]:
     """The processes whose jobs train at this moment and will not be pruned, by their trials' numbers."""
-    if not (project.folder / "multirun" / "tiny" / "optuna.journal").exists():
+    made = find(project)
+    if made is None:
         return {}
-    made = study_of(project)
     training = {
-        trial.number for trial in made.trials if trial.state == TrialState.RUNNING and trial.intermediate_values
+        trial.number
+        for trial in made.trials
+        if trial.state == TrialState.RUNNING and (trial.last_step or 0) > 1 and study.OUTCOME not in trial.user_attrs
     }
     return {number: pid for number, pid in workers_of(made).items() if number in training}
 
 
 def kill_one(project: Project, started: Started) -> int:
     """Kill a process whose job trains, and return its trial's number."""
-    seen: dict[int, int] = {}
-    started.wait_for(lambda: seen.update(running(project)) or seen)
-    number, pid = seen.popitem()
-    os.kill(pid, signal.SIGKILL)
-    return number
+    killed: list[int] = []
+
+    def kill() -> list[int]:
+        for number, pid in list(running(project).items())[:1]:
+            os.kill(pid, signal.SIGSTOP)  # else it might be at its end, or at another trial, by the time it is killed
+            is_caught = running(project).get(number) == pid
+            os.kill(pid, signal.SIGKILL if is_caught else signal.SIGCONT)
+            killed.extend([number] * is_caught)
+        return killed
+
+    started.wait_for(kill)
+    return killed[0]
 
 
 def assert_optuna_and_mlflow_agree(
@@ -234,7 +247,8 @@ def test_a_ray_cluster_runs_a_study_with_pruning_on_both_of_its_nodes(project: P
     )
     nodes: set[int | None] = set()
     while started.process.is_alive():
-        nodes |= {cluster.node_of(pid) for pid in running(project).values()}
+        if made := find(project):
+            nodes |= {cluster.node_of(pid) for pid in workers_of(made).values()}
         time.sleep(0.1)
     finished = assert_a_study_pruned_one_of_four(project, started)
     assert finished.out.splitlines()[1].startswith("2 trials at a time")

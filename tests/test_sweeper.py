@@ -168,7 +168,11 @@ def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
             ["hydra.sweeper.starting_points=[{optimizer.lr:5}]"],
             "hydra.sweeper.starting_points: optimizer.lr=5: outside of float 0.002 to 0.03, log",
         ),
-        (["hydra.sweeper.starting_points=[{model.width:5}]"], "model.width: no such key"),
+        (["hydra.sweeper.starting_points=[{model.width:5}]"], "starting_points: model.width=5: no such key"),
+        (["hydra.sweeper.starting_points=5"], "hydra.sweeper.starting_points=5: must be a list of settings"),
+        (["hydra.sweeper.study_name=a/b"], "hydra.sweeper.study_name=a/b: letters, digits, _, - and . make a name"),
+        (["hydra.sweeper.direction=5"], "hydra.sweeper.direction=5: objective=test/accuracy means maximize"),
+        (["hydra.sweeper.custom_search_space=no.such"], "hydra.sweeper.custom_search_space: Error l"),
     ],
 )
 def test_a_search_space_that_leaves_what_is_allowed_is_refused_before_trial_0(
