@@ -36,7 +36,7 @@ def one_of(names: Iterable[str]) -> str:
 
 def without_password(text: str) -> str:
     """`text` with the user and password of any address in it masked."""
-    text = re.sub(r"://[^/\s]*@", "://***@", text)
+    text = re.sub(r"://[^:/\s]*(:\S*)?@", "://***@", text)
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 

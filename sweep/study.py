@@ -302,7 +302,7 @@ class Study:
         queued = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         for trial in trials:
             if was_interrupted(trial) and trial.number not in queued:
-                params = trial.params or trial.system_attrs.get("fixed_params")
+                params = trial.system_attrs.get("fixed_params", {}) | trial.params  # it may not have been given all yet
                 if params:
                     self.optuna.enqueue_trial(params, user_attrs={RETRY_OF: trial.number})
 

@@ -1,7 +1,10 @@
 """What the tests share: the command line as a real process, a project folder of its own for each test, MNIST."""
 
-import multiprocessing
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run side by side would fight over the cores
+
+import multiprocessing
 import runpy
 import shutil
 import sys

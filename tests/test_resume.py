@@ -204,7 +204,7 @@ def test_one_slot_gives_the_same_trials_and_the_same_values_for_a_seed(project: 
         (["model.widths.0=range(8,33)"], "space is another now: model.widths.0 is int 8 to 32, was int 8 to 64;"),
         (["model.dropout=0.1"], "model.dropout is not there, was float 0.0 to 0.3"),
         (["epochs=3"], "the study's job is another now: epochs is 3, was 2;"),
-        (["objective=test/loss"], "it has the directions maximize;"),
+        (["objective=test/loss"], "it has the directions maximize, not minimize;"),
     ],
 )
 def test_a_study_that_no_longer_fits_is_refused_with_the_difference(
