@@ -40,6 +40,12 @@ def without_password(text: str) -> str:
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
+def concerns_record(error: Exception) -> bool:
+    """Whether `error` comes from MLflow's or Optuna's database or server, and not from what is recorded."""
+    where = type(error).__module__ if not str(error).startswith("Remote ") else str(error).removeprefix("Remote ")
+    return where.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy")
+
+
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
     """One line for an error of ours or of Hydra's composition, None for any other.
 
@@ -67,8 +73,9 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
         return str(error)
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
-    if type(error).__module__.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy"):
-        return f"a record cannot be reached any more: {without_password(' '.join(str(error).split()))[:300]}"
+    if concerns_record(error):
+        reason = without_password(" ".join(str(error).split()))[:300]
+        return f"a record cannot be reached any more ({reason}); what has finished is kept, and the study can go on"
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep import launchers, record
 from sweep.config import Config
-from sweep.errors import SweepError
+from sweep.errors import SweepError, concerns_record
 from sweep.progress import Counts, Progress
 from sweep.record import Ending
 from sweep.slots import Stop, keep_busy
@@ -107,6 +107,10 @@ class Search:
         try:
             self._study.tell(trial.number, self._values_from_job(trial))
         except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
+            if concerns_record(raised):  # the next trial would end like this one, and none by a fault of its own
+                self._study.interrupt(trial.number)
+                self.failure, self._stop.reason = raised, "a record that cannot be reached"
+                return
             error = raised
             self._study.fail(trial.number, " ".join(str(error).split()) or type(error).__name__)
         self._ends[error is not None] += 1

@@ -277,6 +277,12 @@ class Study:
                     self._interrupt(trial)
             self._queue_interrupted()
 
+    def interrupt(self, number: int) -> None:
+        """Finish a trial that was stopped by no fault of its own, and queue its settings again."""
+        with self._asking, self._turn:
+            self._interrupt(self.trial(number))
+            self._queue_interrupted()
+
     def interrupt_own(self) -> None:
         """Finish what this process left RUNNING, and queue its settings again, for whoever goes on."""
         with self._asking, self._turn:

@@ -203,22 +203,22 @@ class OptunaSweeper(PluginSweeper):
             shared.remember({"run": run.run_id or ""})
             with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()
-            if not stop.reason or shared.has_finished:
+            if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
                 table = record.conclude(run, self.name, job, keys, search.failure, [results])
                 table = table or tell_best(shared, job.objective, results)
-            if stop.reason:
+            if stop.reason and not shared.is_complete:
                 raise Stopped(f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials")
         shared.close()
         if run.run_id is not None and shared.has_other_owners and not shared.is_complete:
             tracking.keep_running(run.run_id)
         if table:
             print(f"\n{table}")
-        if stop.reason:
+        if stop.reason and not shared.is_complete:
             print(f"stopped by {stop.reason} after {shared.num_counted()} of {shared.n_trials} trials; {go_on}")
         if search.failure is not None:
             raise search.failure
-        if stop.is_interrupted:
+        if stop.is_interrupted and not shared.is_complete:
             raise KeyboardInterrupt
 
     def _suggest(self, searched: Space, threads: list[str], trial: optuna.Trial) -> list[str]:
