@@ -35,7 +35,7 @@ class Progress:
             total=total,
             initial=counts.done,
             disable=not sys.stderr.isatty(),
-            bar_format="{n_fmt}/{total_fmt} trials |{bar:20}| {elapsed}<{remaining}  {postfix}",
+            bar_format="{n_fmt}/{total_fmt} trials |{bar:20}| {elapsed}<{remaining}{postfix}",
             dynamic_ncols=True,
         )
         if self.is_live:
