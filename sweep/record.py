@@ -111,7 +111,8 @@ def conclude(
         (best,) = front
         run.log_params_once({key: best.setting(key) for key in searched if best.setting(key)})
         run.log_metrics(best.metrics, step=0)
-    run.log_note("\n\n".join(summary.best_lines(study, trials, front, searched)))
+    lines = summary.best_lines(study, trials, front, searched)
+    run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
     found = [{"trial": one.trial_number, "run_id": one.run_id} for one in front]
     run.log_text(OmegaConf.to_yaml(OmegaConf.create({"best_trials": found})), "best_trials.yaml")
     for file in files:
