@@ -29,7 +29,7 @@ def study_of(project: Project, name: str = "tiny") -> optuna.Study:
 
 
 def test_a_study_s_table_its_yaml_optuna_and_mlflow_agree(project: Project) -> None:
-    finished = project.train(*STUDY, "hydra.sweeper.n_trials=4", "model.widths=[48]")
+    finished = project.train(*STUDY, "hydra.sweeper.n_trials=4", "model.widths=[48]", "hydra/sweeper/pruner=none")
     assert finished.status == 0, finished.err
 
     (parent,) = project.runs("study")
@@ -106,7 +106,7 @@ def test_a_study_goes_on_after_a_trial_that_diverged(project: Project) -> None:
     finished = project.train(
         *STUDY, "optimizer=sgd", "model.batch_norm=false", "optimizer.lr=choice(1e30,0.05,0.04)",
         "model.widths=[16]", "model.dropout=0", "data.batch_size=64",
-        "hydra/sweeper/sampler=grid",
+        "hydra/sweeper/sampler=grid", "hydra/sweeper/pruner=none",
     )  # fmt: skip
     assert finished.status == 0, finished.err
     trials = project.runs("trial")
