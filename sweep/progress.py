@@ -29,7 +29,6 @@ class Progress:
 
     def __init__(self, total: int, counts: Counts) -> None:
         self._lock = threading.RLock()
-        self._total = total
         self._closed = threading.Event()
         self._bar = tqdm(
             total=total,

@@ -151,4 +151,4 @@ def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> Sw
     if not trials:
         return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
     reasons = [run.tags[tracking.ERROR_TAG] for run in trials if tracking.ERROR_TAG in run.tags]
-    return SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")
+    return SweepError(summary.none_finished(len(trials), reasons))

@@ -22,7 +22,7 @@ from sweep.progress import Counts, Progress
 from sweep.record import Ending
 from sweep.slots import Stop, keep_busy
 from sweep.study import COPY_OF, ERROR, Study, Trial, counts, was_interrupted
-from sweep.summary import in_words
+from sweep.summary import in_words, none_finished
 from sweep.tracking import INTERRUPTED
 
 RESULTS_FILE = "optimization_results.yaml"
@@ -208,7 +208,7 @@ def write_results(study: Study, folder: Path) -> Path:
     if not best:
         trials = study.trials()
         reasons = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
-        raise SweepError(f"none of {len(trials)} trials finished; the first said: {next(iter(reasons), 'nothing')}")
+        raise SweepError(none_finished(len(trials), reasons))
     if len(study.optuna.directions) == 1:
         results: dict[str, Any] = {"best_params": best[0].params, "best_value": best[0].value}
     else:

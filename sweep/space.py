@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from sweep.errors import SweepError
 
@@ -70,11 +71,19 @@ class Space(NamedTuple):
         lengths = {name + LENGTH: self.lengths(name) for name in self.items}
         longest = {key: max(choices) for key, choices in lengths.items() if key in self.dimensions}
         values = {key: _extremes(distribution) for key, distribution in self.dimensions.items() if key not in lengths}
-        for i in range(max(map(len, values.values()), default=1)):
-            corner = {key: choices[min(i, len(choices) - 1)] for key, choices in values.items()}
+        for corner in holding_all(values):
             yield self.overrides(longest | corner)
         if longest:
             yield self.overrides({key: min(lengths[key]) for key in longest} | corner)
+
+    def suggested_lengths(self, trial: Trial) -> dict[str, int]:
+        """How many items each list has in `trial`: what Optuna suggests, or what is fixed."""
+        lengths = {}
+        for name in self.items:
+            key = name + LENGTH
+            is_searched = key in self.dimensions
+            lengths[name] = int(trial._suggest(key, self.dimensions[key]) if is_searched else self.fixed[key])
+        return lengths
 
     def lengths(self, name: str) -> list[int]:
         """The lengths that the list `name` can have, or the shortest and the longest.
@@ -98,10 +107,7 @@ class Space(NamedTuple):
 
     def covers(self, key: str) -> bool:
         """Whether the setting `key` differs, or may, between trials."""
-        return any(
-            f"{key}.".startswith(f"{searched.lstrip('+')}.")
-            for searched in [*self.dimensions, *(f"{name}" for name in self.items)]
-        )
+        return any(f"{key}.".startswith(f"{searched.lstrip('+')}.") for searched in [*self.dimensions, *self.items])
 
     def describe(self) -> dict[str, str]:
         """Each dimension in words, to compare and to show."""
@@ -121,6 +127,12 @@ class Space(NamedTuple):
             if point[key] is None:
                 raise SweepError(f"{key}={_text(value)}: outside of {_describe(distribution)}")
         return point
+
+
+def holding_all(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+    """As few combinations as hold every one of `values` at least once."""
+    for i in range(max(map(len, values.values()), default=1)):
+        yield {key: choices[min(i, len(choices) - 1)] for key, choices in values.items()}
 
 
 def read(
@@ -185,7 +197,6 @@ def _with_reachable_items(space: Space, name: str, given: Sequence[str]) -> Spac
             raise SweepError(
                 f"{name}{LENGTH}={longest}: there is no {item}; give it a dimension, as in '{item}=range(32,257)'"
             )
-
     for item in given:
         if _position(item, name) >= longest:
             raise SweepError(f"{item}: {name} has at most {longest} items, counted from 0; see {name}{LENGTH}")

@@ -20,6 +20,11 @@ def value_in_words(metric: str, value: float) -> str:
     return f"{value:,.0f}" if metric == "model/parameters" else f"{value:.4f}"
 
 
+def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
+    """What there is to say of a study without a finished trial, with the first of the `reasons`."""
+    return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
+
+
 def tell(
     study: RunRecord,
     trials: Sequence[RunRecord],

@@ -57,7 +57,7 @@ class GridSweeper(BasicSweeper):
         launchers.prepare(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep import record
+        from sweep import record, space
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -73,15 +73,11 @@ class GridSweeper(BasicSweeper):
             else:
                 values[key] = [override.get_value_element_as_str()]
         tried = [key for key, choices in values.items() if len(choices) > 1]
-        job = _check(self.hydra_context.config_loader, self.config, _corners_of_grid(values))
+        corners = ([f"{key}={value}" for key, value in corner.items()] for corner in space.holding_all(values))
+        job = _check(self.hydra_context.config_loader, self.config, corners)
         _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
         sweep = functools.partial(super().sweep, arguments)
         return record.grid(self.study_name, job, tried, list(self.config.hydra.overrides.task), sweep)
-
-
-def _corners_of_grid(values: dict[str, list[str]]) -> Iterable[list[str]]:
-    for i in range(max(map(len, values.values()), default=1)):
-        yield [f"{key}={choices[min(i, len(choices) - 1)]}" for key, choices in values.items()]
 
 
 class OptunaSweeper(PluginSweeper):
@@ -197,7 +193,7 @@ class OptunaSweeper(PluginSweeper):
         # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
         print(f"study {self.name}: searching {', '.join(keys)} for the best {', '.join(job.objective)}")
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
-        table = ""
+        table = stopped = ""
         overrides = list(self.config.hydra.overrides.task)
         with suppress(Stopped), record.open_study(self.name, job, overrides, shared.recall("run") or None) as run:
             shared.remember({"run": run.run_id or ""})
@@ -208,27 +204,23 @@ class OptunaSweeper(PluginSweeper):
                 table = record.conclude(run, self.name, job, keys, search.failure, [results])
                 table = table or tell_best(shared, job.objective, results)
             if stop.reason and not shared.is_complete:
-                raise Stopped(f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials")
+                stopped = f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials"
+                raise Stopped(stopped)
         shared.close()
         if run.run_id is not None and shared.has_other_owners and not shared.is_complete:
             tracking.keep_running(run.run_id)
         if table:
             print(f"\n{table}")
-        if stop.reason and not shared.is_complete:
-            print(f"stopped by {stop.reason} after {shared.num_counted()} of {shared.n_trials} trials; {go_on}")
+        if stopped:
+            print(f"stopped by {stopped}; {go_on}")
         if search.failure is not None:
             raise search.failure
-        if stop.is_interrupted and not shared.is_complete:
+        if stop.is_interrupted and stopped:
             raise KeyboardInterrupt
 
     def _suggest(self, searched: Space, threads: list[str], trial: optuna.Trial) -> list[str]:
-        lengths = {}
-        for name in searched.items:
-            key = f"{name}.length"
-            lengths[name] = int(
-                trial._suggest(key, searched.dimensions[key]) if key in searched.dimensions else searched.fixed[key]
-            )
-        (overrides,) = self.sweeper._configure_trials([trial], searched.active(lengths), searched.fixed, [])
+        active = searched.active(searched.suggested_lengths(trial))
+        (overrides,) = self.sweeper._configure_trials([trial], active, searched.fixed, [])
         return searched.overrides(dict(override.split("=", 1) for override in overrides)) + threads
 
     def _directions(self, objectives: list[str]) -> list[str]:
@@ -247,11 +239,11 @@ class OptunaSweeper(PluginSweeper):
         return follows
 
     def _make_grid(self, searched: Space) -> None:
-        from sweep import study
+        from sweep import space, study
 
         choices = {}
         for key, distribution in searched.dimensions.items():
-            if key.endswith(".length"):
+            if key.endswith(space.LENGTH):
                 raise SweepError(
                     f"hydra/sweeper/sampler=grid: {key} makes other dimensions come and go; give it a value"
                 )

@@ -4,7 +4,6 @@ A worker that dies costs its job and no more; the slot's next job gets a new one
 that started them does, whatever ended it.
 """
 
-import logging
 import multiprocessing
 import os
 import queue
@@ -25,8 +24,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from sweep.errors import SweepError
-
-log = logging.getLogger(__name__)
 
 # On Linux workers are forked from a clean server process that has the imports done: they share its memory, and
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
