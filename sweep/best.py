@@ -4,6 +4,7 @@ python sweep/best.py                      of the newest study
 python sweep/best.py --study NAME         of this study
 python sweep/best.py --experiment NAME    of all runs in this MLflow experiment
 python sweep/best.py --run ID             this run's
+python sweep/best.py --model NAME         the champion's of this name in MLflow's registry
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sweep import ROOT, config, data, loop, tracking, trial
+from sweep import ROOT, config, data, loop, registry, tracking, trial
 from sweep.errors import SweepError
 from sweep.tracking import RunRecord
 
@@ -31,15 +32,12 @@ may in any case.
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--study", metavar="NAME", help="the best trial of this study")
-    which.add_argument("--experiment", metavar="NAME", help="the best run of this MLflow experiment")
-    which.add_argument("--run", metavar="ID", help="this run")
+    add_choice(parser)
     parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
     options = parser.parse_args(arguments)
     try:
         tracking.connect()
-        run = find(options.study, options.experiment, options.run)
+        run = find(options)
         folder = options.output or ROOT / "multirun" / "best" / run.run_id
         settings = fetch(run, folder)
     except (SweepError, OSError) as error:
@@ -47,19 +45,30 @@ def main(arguments: list[str] | None = None) -> None:
     print(how_to_load(folder, settings))
 
 
-def find(study: str | None, experiment: str | None, run_id: str | None) -> RunRecord:
-    """The run asked for: one by id, the best of an experiment, or the best of a study, the newest by default.
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say which run's model is meant, for `find`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--study", metavar="NAME", help="the best trial of this study; by default of the newest")
+    which.add_argument("--experiment", metavar="NAME", help="the best run of this MLflow experiment")
+    which.add_argument("--run", metavar="ID", help="this run")
+    which.add_argument("--model", metavar="NAME", help="the champion of this name in MLflow's registry")
+
+
+def find(options: argparse.Namespace) -> RunRecord:
+    """The run that the command line chose, see `add_choice`.
 
     Raises:
         SweepError: There is none.
     """
-    if run_id:
-        return tracking.find_run(run_id)
-    if experiment:
-        where, runs = f"experiment {experiment}", tracking.runs_in(experiment)
+    if options.run:
+        return tracking.find_run(options.run)
+    if options.model:
+        return registry.find_champion(options.model)
+    if options.experiment:
+        where, runs = f"experiment {options.experiment}", tracking.runs_in(options.experiment)
         asked = runs[0] if runs else None  # what the newest run was after
     else:
-        parent = tracking.find_study(study)
+        parent = tracking.find_study(options.study)
         where, runs, asked = f"study {parent.name}", tracking.trials_of(parent), parent
     # Of several objectives the first decides.
     objective, direction = (asked.objectives[0], asked.directions[0]) if asked else ("test/accuracy", "maximize")

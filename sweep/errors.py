@@ -40,6 +40,11 @@ def without_password(text: str) -> str:
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
 
 
+def in_one_line(error: BaseException, most: int = 1000) -> str:
+    """The first `most` characters of what `error` says, without line breaks and passwords; its class if nothing."""
+    return without_password(" ".join(str(error).split()))[:most] or type(error).__name__
+
+
 def concerns_record(error: Exception) -> bool:
     """Whether `error` comes from MLflow's or Optuna's database or server, and not from what is recorded."""
     where = type(error).__module__ if not str(error).startswith("Remote ") else str(error).removeprefix("Remote ")
@@ -74,12 +79,12 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
     if concerns_record(error):
-        reason = without_password(" ".join(str(error).split()))[:300]
+        reason = in_one_line(error, 300)
         return f"a record cannot be reached any more ({reason}); what has finished is kept, and the study can go on"
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)
-        return " ".join(str(error).split())
+        return in_one_line(error)
     return None
 
 

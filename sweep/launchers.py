@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sweep.errors import SweepError
+from sweep.errors import SweepError, in_one_line
 from sweep.workers import WorkerLauncher
 
 SENT_TO_NODES = ("MLFLOW_", "SWEEP_")
@@ -76,7 +76,7 @@ def connect_ray(launcher: Any) -> int:
     try:
         start_ray(launcher.ray_cfg.init)
     except Exception as error:  # whatever Ray raises: no cluster, another version's, settings that it does not know
-        raise SweepError(f"hydra/launcher=ray: {' '.join(str(error).split())[:300]}") from error
+        raise SweepError(f"hydra/launcher=ray: {in_one_line(error, 300)}") from error
     return int(ray.cluster_resources().get("CPU", 1))
 
 

@@ -1,6 +1,5 @@
 """A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
 
-import os
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep import launchers, record
 from sweep.config import Config
-from sweep.errors import SweepError, concerns_record
+from sweep.errors import SweepError, concerns_record, in_one_line
+from sweep.files import replacing
 from sweep.progress import Counts, Progress
 from sweep.record import Ending
 from sweep.slots import Stop, keep_busy
@@ -112,7 +112,7 @@ class Search:
                 self.failure, self._stop.reason = raised, "a record that cannot be reached"
                 return
             error = raised
-            self._study.fail(trial.number, " ".join(str(error).split()) or type(error).__name__)
+            self._study.fail(trial.number, in_one_line(error))
         self._ends[error is not None] += 1
         if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
             self.failure = SweepError(
@@ -214,9 +214,8 @@ def write_results(study: Study, folder: Path) -> Path:
     else:
         results = {"solutions": [{"params": trial.params, "values": trial.values} for trial in best]}
     path = folder / RESULTS_FILE
-    part = path.with_suffix(".part")
-    OmegaConf.save(OmegaConf.create({"name": "optuna"} | results), part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        OmegaConf.save(OmegaConf.create({"name": "optuna"} | results), part)
     return path
 
 

@@ -31,7 +31,7 @@ from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as P
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import launchers, workers
-from sweep.errors import Stopped, SweepError, explain, require, without_password
+from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -351,7 +351,7 @@ def _explained(key: str) -> Iterator[None]:
             warnings.simplefilter("ignore")  # that some of it is experimental
             yield
     except Exception as error:  # whatever it raises, wrapped by Hydra
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        reason = in_one_line(error.__cause__ or error, 300)
         raise SweepError(f"hydra.sweeper.{key}: {reason}") from error
 
 

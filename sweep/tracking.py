@@ -30,7 +30,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import nn
 
 from sweep import ROOT
-from sweep.errors import Stopped, SweepError, without_password
+from sweep.errors import Stopped, SweepError, in_one_line, without_password
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -191,7 +191,7 @@ def connect() -> None:
                 MlflowClient().search_experiments(max_results=1)
             _CONNECTED.add(uri)
     except Exception as error:  # whatever the store behind the address raises
-        reason = without_password(" ".join(str(error).split()))[:200]
+        reason = in_one_line(error, 200)
         raise SweepError(
             f"MLFLOW_TRACKING_URI={without_password(uri)}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
@@ -252,8 +252,7 @@ def open_run(
         status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
         raise
     except BaseException as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        status, reason = "FAILED", {ERROR_TAG: message[:1000]}
+        status, reason = "FAILED", {ERROR_TAG: in_one_line(error)}
         raise
     finally:
         # Where the record is what broke, the error itself matters more.
@@ -342,6 +341,8 @@ class RunRecord(NamedTuple):
     tags: dict[str, str]
     seconds: float
     """From its start to its end; 0 while it runs."""
+    digest: str = ""
+    """Of the data set that it was trained on."""
 
     @property
     def trial_number(self) -> int:
@@ -447,19 +448,19 @@ def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]
     return [run for run in finished if not any(beats(other, run) for other in finished)]
 
 
-def download(run: RunRecord, folder: Path) -> None:
-    """Put the run's config.yaml, weights.pt and its logged model, as model/, into `folder`.
+def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml", "weights.pt", "model")) -> None:
+    """Put files of `run` into `folder`: by default all that belongs to its model, which as MLflow logged it is model/.
 
     Raises:
         SweepError: It has no model.
     """
     try:
-        for file in ("config.yaml", "weights.pt"):
-            mlflow.artifacts.download_artifacts(run_id=run.run_id, artifact_path=file, dst_path=str(folder))
-        mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/model", dst_path=str(folder))
+        for name in names:
+            mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
     except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({reason})") from error
+        raise SweepError(
+            f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({in_one_line(error, 200)})"
+        ) from error
 
 
 def load_model(folder: Path) -> nn.Module:
@@ -507,6 +508,7 @@ def _record(run: RunEntity) -> RunRecord:
         metrics=dict(run.data.metrics),
         tags=dict(run.data.tags),
         seconds=(ended - run.info.start_time) / 1000,
+        digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
     )
 
 

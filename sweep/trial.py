@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from sweep import config as configs
 from sweep import data, loop, tracking
 from sweep.config import Config
 from sweep.errors import Stopped, SweepError
+from sweep.files import replacing
 from sweep.study import Handle, NoHandle
 from sweep.summary import in_words
 
@@ -130,7 +130,8 @@ def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     optimizer = config.optimizer.build(network.parameters())
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
 
-    (job.output_dir / CONFIG_FILE).write_text(configs.to_yaml(config))
+    with replacing(job.output_dir / CONFIG_FILE) as part:
+        part.write_text(configs.to_yaml(config))
     record.log_params(configs.flatten(config))
     record.log_dataset(config.data.name, dataset.digest, config.data.origin)
     record.log_file(job.output_dir / CONFIG_FILE)
@@ -168,7 +169,8 @@ def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
             raise Stopped(f"{reason} after epoch {result.epoch} of {config.epochs}")
 
     classifier.cpu()  # what is saved then loads where there is no GPU
-    _save(classifier, job.output_dir / WEIGHTS_FILE)
+    with replacing(job.output_dir / WEIGHTS_FILE) as part:
+        torch.save(classifier.state_dict(), part)
     record.log_file(job.output_dir / WEIGHTS_FILE)
     untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
     record.log_model(classifier, untouched)
@@ -228,13 +230,3 @@ def load_classifier(folder: str | Path) -> Classifier:
     except (OSError, RuntimeError) as error:
         raise SweepError(f"{folder}: no {CONFIG_FILE} with its {WEIGHTS_FILE} to load ({error})") from error
     return classifier.eval()
-
-
-def _save(classifier: Classifier, path: Path) -> None:
-    part = path.with_suffix(".part")
-    try:
-        torch.save(classifier.state_dict(), part)
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            part.unlink()

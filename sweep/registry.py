@@ -1,0 +1,110 @@
+"""MLflow's registry of models: a name, its versions, and which of them is the champion.
+
+All versions of a name are of one data set. The alias `champion` is on the best of them by one objective, so
+`models:/NAME@champion` is what to serve.
+"""
+
+from typing import NamedTuple
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sweep import tracking
+from sweep.errors import SweepError, in_one_line
+from sweep.tracking import RunRecord
+
+ALIAS = "champion"
+DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
+VALUE_TAG = "sweep.value"
+
+
+class Registered(NamedTuple):
+    """What became of a model that was to be registered."""
+
+    version: str
+    is_champion: bool
+    reason: str
+    """Why it is, or is not, the champion."""
+
+
+def register(run: RunRecord, name: str) -> Registered:
+    """Make the model of `run` a version of `name`, the champion if it is better than the present one.
+
+    A run is registered once: again, its version is found and compared anew.
+
+    Raises:
+        SweepError: There are models of another data set under this name, or the registry does not take it.
+    """
+    client = MlflowClient()
+    data, objective, direction = run.params["data.name"], run.objectives[0], run.directions[0]
+    try:
+        versions = _versions(name)
+        for other in versions:
+            if other.tags.get(DIGEST_TAG) != run.digest:
+                theirs = other.tags.get(DATA_TAG, "another origin")
+                raise SweepError(
+                    f"--register={name}: its version {other.version} is of {theirs} "
+                    f"({other.tags.get(DIGEST_TAG, 'no digest')}), this model of {data} ({run.digest}); "
+                    "choose another name"
+                )
+        version = next((one for one in versions if one.run_id == run.run_id), None)
+        if version is None:
+            tags = {
+                DATA_TAG: data,
+                DIGEST_TAG: run.digest,
+                tracking.OBJECTIVE_TAG: objective,
+                VALUE_TAG: repr(run.metrics[objective]),
+            }
+            version = mlflow.register_model(f"runs:/{run.run_id}/model", name, tags=tags)
+        champion = _champion(name)
+        is_better, reason = _compare(run, objective, direction, version, champion)
+        if is_better:
+            client.set_registered_model_alias(name, ALIAS, version.version)
+    except MlflowException as error:
+        raise SweepError(f"--register={name}: {in_one_line(error, 300)}") from error
+    return Registered(str(version.version), is_better, reason)
+
+
+def _compare(
+    run: RunRecord, objective: str, direction: str, version: ModelVersion, champion: ModelVersion | None
+) -> tuple[bool, str]:
+    if champion is None:
+        return True, "the first of its name"
+    if champion.version == version.version:
+        return True, "as before"
+    theirs = champion.tags.get(tracking.OBJECTIVE_TAG)
+    if theirs != objective:
+        return False, f"version {champion.version} was chosen by {theirs}, this one by {objective}"
+    value, best = run.metrics[objective], float(champion.tags[VALUE_TAG])
+    is_better = value < best if direction == "minimize" else value > best
+    return is_better, f"{objective} {value:.4f}, version {champion.version} has {best:.4f}"
+
+
+def find_champion(name: str) -> RunRecord:
+    """The run whose model is the champion of `name`.
+
+    Raises:
+        SweepError: There is no such name, or it has no champion.
+    """
+    champion = _champion(name)
+    if champion is None:
+        known = ", ".join(sorted(model.name for model in MlflowClient().search_registered_models())) or "none yet"
+        raise SweepError(
+            f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "
+            f"register one: python sweep/best.py --register {name}"
+        )
+    return tracking.find_run(str(champion.run_id))
+
+
+def _champion(name: str) -> ModelVersion | None:
+    try:
+        return MlflowClient().get_model_version_by_alias(name, ALIAS)
+    except MlflowException:
+        return None
+
+
+def _versions(name: str) -> list[ModelVersion]:
+    quoted = name.replace("'", "''")
+    return list(MlflowClient().search_model_versions(f"name = '{quoted}'"))
