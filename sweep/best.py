@@ -8,7 +8,6 @@ python sweep/best.py --model NAME         the champion's of this name in MLflow'
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 import tempfile
@@ -100,8 +99,7 @@ def fetch(run: RunRecord, folder: Path) -> data.DataConfig:
         part = Path(temporary) / "model"
         part.mkdir()
         tracking.download(run, part)
-        settings = config.from_yaml((part / trial.CONFIG_FILE).read_text()).data
-        settings = dataclasses.replace(settings, root=os.environ.get("SWEEP_DATA_ROOT", settings.root))
+        settings = data.here(config.from_yaml((part / trial.CONFIG_FILE).read_text()).data)
         for what, model in {
             "MLflow model": tracking.load_model(part / "model"),
             "weights": trial.load_classifier(part),

@@ -6,13 +6,14 @@ Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's r
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import subprocess
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from torch import nn
 
 from sweep import ROOT
@@ -40,6 +42,9 @@ DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 STOPPED_TAG = "sweep.stopped"
 COPY_TAG = "sweep.copy_of"
+OVERRIDES_TAG = "sweep.overrides"
+FOLDER_TAG = "sweep.folder"
+"""Where the files of a study lie on the machine that ran it."""
 INTERRUPTED = "interrupted"
 """The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
@@ -84,6 +89,14 @@ class Run(ABC):
         """Keep `text` as a file named `file`."""
 
     @abstractmethod
+    def log_folder(self, folder: Path) -> None:
+        """Keep a copy of all files in `folder`, under their names there."""
+
+    @abstractmethod
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
+        """Keep a table as `file`, a .json that MLflow's pages show as one, in place of what was there."""
+
+    @abstractmethod
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         """Keep `model`, in evaluation mode, so that it loads without this project.
 
@@ -105,6 +118,8 @@ class NoRun(Run):
     def log_dataset(self, name: str, digest: str, origin: str) -> None: ...
     def log_file(self, path: Path) -> None: ...
     def log_text(self, text: str, file: str) -> None: ...
+    def log_folder(self, folder: Path) -> None: ...
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None: ...
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None: ...
 
 
@@ -139,6 +154,15 @@ class MLflowRun(Run):
 
     def log_text(self, text: str, file: str) -> None:
         mlflow.log_text(text, file, run_id=self.run_id)
+
+    def log_folder(self, folder: Path) -> None:
+        mlflow.log_artifacts(str(folder), run_id=self.run_id)
+
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
+        # In the form of mlflow.log_table, which adds to the rows that are there already.
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
+        MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         model = model.cpu().eval()
@@ -370,7 +394,13 @@ class RunRecord(NamedTuple):
         items: list[str] = []
         while (name := f"{key}.{len(items)}") in self.params:
             items.append(self.params[name])
-        return f"[{','.join(items)}]" if items else ""
+        return f"[{','.join(items)}]" if items else self.overrides.get(key, "")
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """What the command line or the sweeper changed."""
+        given = self.tags.get(OVERRIDES_TAG, "").split(" ")
+        return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
 
 
 def find_run(run_id: str) -> RunRecord:
@@ -461,6 +491,20 @@ def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml"
         raise SweepError(
             f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({in_one_line(error, 200)})"
         ) from error
+
+
+def read_text(run: RunRecord, file: str) -> str | None:
+    """What is in a file that `run` keeps, None if it keeps none of this name."""
+    try:
+        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
+    except (MlflowException, OSError):
+        return None
+
+
+def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
+    """The values of `metric` after each epoch."""
+    found = MlflowClient().get_metric_history(run.run_id, metric)
+    return sorted({point.step: point.value for point in found}.items())
 
 
 def load_model(folder: Path) -> nn.Module:

@@ -109,7 +109,7 @@ def record_copy(experiment: str, job: Job, twin: tracking.RunRecord) -> None:
 
 
 def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContextManager[tracking.Run]:
-    tags = tags | {tracking.KIND_TAG: "trial", "sweep.overrides": " ".join(job.overrides)}
+    tags = tags | {tracking.KIND_TAG: "trial", tracking.OVERRIDES_TAG: " ".join(job.overrides)}
     parent = None
     if job.study is not None:
         parent = tracking.find_study(job.study)
