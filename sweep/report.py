@@ -33,6 +33,7 @@ SPACE_FILE = "search_space.json"
 CONFIG_FILE = "config.yaml"
 CONFIRMATION_FILE = "confirmation.txt"
 TABLE_FILE = "trials"
+SEED = "seed"
 MOST_MISTAKES = 24
 
 
@@ -103,11 +104,18 @@ def gather(study: RunRecord) -> Facts:
     plotted = [_plotted(one, study, dimensions) for one in trials if _is_scored(one, study.objectives[0])]
     remarks: list[str] = []
     if len(study.objectives) == 1:
-        remarks += trust.in_words(
-            trust.judge(front[0], [one for one in trials if _is_scored(one, study.objectives[0])])
-        )
-        remarks += _edges(front[0], dimensions)
+        scored = [one for one in trials if _is_scored(one, study.objectives[0])]
+        remarks += trust.in_words(trust.judge(front[0], scored, _is_test_shown(study, dimensions)))
+        remarks += _edges(front[0], {key: one for key, one in dimensions.items() if key != SEED})
     return Facts(study, trials, front, dimensions, plotted, remarks)
+
+
+def _is_test_shown(study: RunRecord, dimensions: dict[str, BaseDistribution]) -> bool:
+    """Whether the best trial's accuracy on the test set may be seen.
+
+    It may not where seeds are compared on other images: what wins there is the mean of several, see confirm.py.
+    """
+    return SEED not in dimensions or study.objectives[0].startswith("test/")
 
 
 def _is_scored(run: RunRecord, objective: str) -> bool:
@@ -165,7 +173,9 @@ def write(facts: Facts) -> Path:
     run = tracking.MLflowRun(facts.study.run_id)
     figures = draw(facts)
     rows = table(facts)
-    evaluation = _Evaluation.of(facts) if len(facts.study.objectives) == 1 else None
+    evaluation = None
+    if len(facts.study.objectives) == 1 and _is_test_shown(facts.study, facts.dimensions):
+        evaluation = _Evaluation.of(facts)
     page = _page(facts, figures, rows, evaluation)
     path = folder_of(facts.study) / REPORT_FILE
     with replacing(path) as part:

@@ -30,16 +30,16 @@ class Trust(NamedTuple):
     """By how much the choice is expected to have flattered it, None if that is not known."""
 
 
-def judge(best: RunRecord, candidates: Sequence[RunRecord]) -> list[Trust]:
+def judge(best: RunRecord, candidates: Sequence[RunRecord], with_test: bool = True) -> list[Trust]:
     """The accuracies of `best`, the best of `candidates`: on the images it was chosen by, and on the test set.
 
-    Empty where it has kept no predictions.
+    The latter only `with_test`. Empty where it has kept no predictions.
     """
     (objective,) = best.objectives
     chosen_on = objective.partition("/")[0]
     return [
         found
-        for split in dict.fromkeys([chosen_on, "test"])
+        for split in dict.fromkeys([chosen_on, *["test"] * with_test])
         if (found := _judge(best, split, candidates if split == chosen_on else [best], objective)) is not None
     ]
 
