@@ -22,7 +22,7 @@ from typing import NamedTuple
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
-from sweep import ROOT, config, data, report, summary, tracking, trust
+from sweep import ROOT, config, data, report, summary, tracking, trial, trust
 from sweep.errors import SweepError, require
 from sweep.files import replacing
 from sweep.summary import value_in_words
@@ -130,9 +130,9 @@ def command(
     used = {one.params.get("seed") for one in tracking.trials_of(study)}
     seeds = [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
     for one in chosen:
-        text = tracking.read_text(one, report.CONFIG_FILE)
+        text = tracking.read_text(one, trial.CONFIG_FILE)
         if text is None:
-            raise SweepError(f"run={one.run_id}: {one.name} has no {report.CONFIG_FILE}, so it cannot be trained again")
+            raise SweepError(f"run={one.run_id}: {one.name} has no {trial.CONFIG_FILE}, so it cannot be trained again")
         with replacing(folder / "confirm" / "experiment" / f"{one.name}.yaml") as part:
             part.write_text(_as_experiment(config.from_yaml(text), one, study))
     return [
@@ -159,15 +159,15 @@ def _quoted(path: str) -> str:
     return path if is_plain else QuotedString(path, Quote.single).with_quotes()
 
 
-def _as_experiment(job: config.Config, trial: RunRecord, study: RunRecord) -> str:
+def _as_experiment(job: config.Config, found: RunRecord, study: RunRecord) -> str:
     """The settings of `job` as an experiment's file, all but those of the machine."""
     objective = study.objectives[0]
     settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
     settings["data"]["root"] = data.here(job.data).root
     choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
     return (
-        f"# @package _global_\n\n# {trial.name} of the study {study.name}: "
-        f"{objective} {value_in_words(objective, trial.metrics[objective])} with seed {job.seed}.\n\n"
+        f"# @package _global_\n\n# {found.name} of the study {study.name}: "
+        f"{objective} {value_in_words(objective, found.metrics[objective])} with seed {job.seed}.\n\n"
     ) + OmegaConf.to_yaml(OmegaConf.create({"defaults": choices} | settings))
 
 
@@ -191,11 +191,9 @@ def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRec
     candidates = []
     for one in chosen:
         runs = [
-            trial
-            for trial in trials
-            if trial.status == "FINISHED"
-            and trial.overrides.get("experiment") == one.name
-            and objective in trial.metrics
+            run
+            for run in trials
+            if run.status == "FINISHED" and run.overrides.get("experiment") == one.name and objective in run.metrics
         ]
         runs.sort(key=lambda run: int(run.params["seed"]))
         if len(runs) < 2:
@@ -210,7 +208,16 @@ def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRec
 
 
 def in_words(study: RunRecord, verdict: Verdict) -> str:
-    """The table of the candidates, which of them can be told apart, and the winner."""
+    """The table of the candidates, which of them can be told apart, the winner and how good it is."""
+    objective, winner = study.objectives[0], verdict.winner
+    middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
+    lines = _verdict_in_words(study, verdict)
+    lines += [f"        {line}" for line in _on_the_test_set(winner)]
+    lines.append(f"fetch   python sweep/best.py --run {middle.run_id}    (the middle one of its seeds)")
+    return "\n".join(lines)
+
+
+def _verdict_in_words(study: RunRecord, verdict: Verdict) -> list[str]:
     objective, winner = study.objectives[0], verdict.winner
     header = ["", f"mean {objective}", "spread", "as found", "with each seed"]
     rows = [
@@ -239,10 +246,7 @@ def in_words(study: RunRecord, verdict: Verdict) -> str:
     told_apart = [f"{a.name} from {b}" for a, b in _other_pairs(verdict) if verdict.differ(a.name, b)]
     if told_apart:
         lines.append(f"        besides, {', '.join(told_apart)} can be told apart")
-    lines += [f"        {line}" for line in _on_the_test_set(winner)]
-    middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
-    lines.append(f"fetch   python sweep/best.py --run {middle.run_id}    (the middle one of its seeds)")
-    return "\n".join(lines)
+    return lines
 
 
 def _other_pairs(verdict: Verdict) -> Iterable[tuple[Candidate, str]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
-from sweep import report, space, summary, tracking, trial
+from sweep import space, summary, tracking, trial
 from sweep.config import Config, direction
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.tracking import Run, RunRecord
@@ -61,8 +61,8 @@ def open_study(
         tracking.FOLDER_TAG: str(Path(composed.hydra.sweep.dir).resolve()),
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id) as run:
-        run.log_text(_composed(composed), report.CONFIG_FILE)
-        run.log_text(space.to_json(dimensions), report.SPACE_FILE)
+        run.log_text(_composed(composed), trial.CONFIG_FILE)
+        run.log_text(space.to_json(dimensions), space.SPACE_FILE)
         yield run
 
 
@@ -144,6 +144,8 @@ def conclude(
 
 def _report(study: RunRecord) -> tuple[list[str], list[str]]:
     """What there is to say of the best trial, and where to look; a report that cannot be made costs no study."""
+    from sweep import report  # what draws takes a second to import, which the start of a study need not wait
+
     try:
         facts = report.gather(study)
         return facts.remarks, report.where(report.write(facts))

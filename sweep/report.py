@@ -26,11 +26,11 @@ from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
 from sweep.importance import importances
 from sweep.predictions import Predictions
+from sweep.space import SPACE_FILE
 from sweep.tracking import COPY_TAG, RunRecord
+from sweep.trial import CONFIG_FILE
 
 REPORT_FILE = "report.html"
-SPACE_FILE = "search_space.json"
-CONFIG_FILE = "config.yaml"
 CONFIRMATION_FILE = "confirmation.txt"
 TABLE_FILE = "trials"
 SEED = "seed"

@@ -29,6 +29,7 @@ from optuna.trial import Trial
 from sweep.errors import SweepError
 
 LENGTH = ".length"
+SPACE_FILE = "search_space.json"
 NEAR_AN_END = 0.02
 """The share of a dimension, on its own scale, that counts as its end."""
 

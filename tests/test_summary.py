@@ -60,8 +60,11 @@ def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
     study = trial(-1, 0.95)._replace(
         tags={STUDY_TAG: "mine", OBJECTIVE_TAG: "test/accuracy", DIRECTION_TAG: "maximize"}
     )
-    told = summary.tell(study, TRIALS, [TRIALS[2]], [], "mlflow ui").splitlines()
+    told = summary.tell(study, TRIALS, [TRIALS[2]], [], ["a remark"], ["look    mlflow ui"]).splitlines()
     assert "study   mine: 4 trials, 1 failed, 3 finished" in told
     assert "best    trial 2: test/accuracy 95.00%" in told
-    assert "        picked from 3 by the test set itself, so a little flattered" in told
+    assert told[told.index("best    trial 2: test/accuracy 95.00%") + 1 :][:2] == [
+        "        a remark",
+        "look    mlflow ui",
+    ]
     assert told[-1] == "fetch   python sweep/best.py --study mine"
