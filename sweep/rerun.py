@@ -91,8 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN_ID", help="the run's id, as MLflow's pages show it")
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
-    logging.getLogger("sweep").setLevel(logging.INFO)  # what a trial says of its epochs
+    _show_epochs()
     try:
         tracking.connect()
         run = tracking.find_run(options.run)
@@ -108,6 +107,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {line}")
     print(f"\n{tell(compared, why(run, again))}\nrecorded as {again.name} ({again.run_id})")
     sys.exit(0 if compared.is_same else 1)
+
+
+def _show_epochs() -> None:
+    """Print what a trial says, as train.py does, and not what libraries say."""
+    logger = logging.getLogger("sweep")
+    logger.handlers = [logging.StreamHandler(sys.stdout)]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def require_trained(run: RunRecord) -> None:
@@ -318,9 +325,9 @@ def why(then: RunRecord, now: RunRecord) -> list[str]:
         if run.tags.get(tracking.DIRTY_TAG) == "true":
             reasons.append(f"the code: some files were not as committed {when}, and may have mattered")
     if now.tags.get(tracking.THREADS_TAG, "1") != "1":
-        reasons.append(f"{now.tags[tracking.THREADS_TAG]} threads: they add in another order each time")
+        reasons.append(f"{now.tags[tracking.THREADS_TAG]} threads: they may add in another order each time")
     if now.tags.get(tracking.DEVICE_TAG, "cpu") != "cpu":
-        reasons.append(f"{now.tags[tracking.DEVICE_TAG]}: some of its kernels add in another order each time")
+        reasons.append(f"{now.tags[tracking.DEVICE_TAG]}: some of its kernels may add in another order each time")
     return reasons or ["nothing that is recorded: same code, versions and processor, one thread; is the record intact?"]
 
 

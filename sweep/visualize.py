@@ -18,12 +18,11 @@ from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from sweep import ROOT, config, data, tracking
 from sweep.config import Config
-from sweep.errors import SweepError, explain
+from sweep.errors import SweepError, explain, in_one_line
 from sweep.files import replacing
 from sweep.tracking import RunRecord
 
@@ -84,19 +83,17 @@ def main(arguments: list[str] | None = None) -> None:
         with initialize_config_dir(str(ROOT / "conf")):
             job = config.parse(compose("config", options.overrides))
         path = options.output or ROOT / "multirun" / "visualize" / f"{job.data.name}.png"
-        if path.suffix != ".png":
-            raise SweepError(f"--output={path}: the picture is a PNG; give a name that ends in .png")
+        if path.suffix != ".png" or path.is_dir():
+            raise SweepError(f"--output={path}: the picture is a PNG; give the name of a file that ends in .png")
         study = find_study(job, options.study)  # before the work, so that a name that is wrong costs none
         facts = gather(job)
         print(tell(facts))
         with replacing(path) as part:
-            draw(facts).savefig(part)
+            draw(facts).savefig(part, bbox_inches="tight", pad_inches=0.2)
         print(f"saved   {path}")
         print(f"logged  {log_to(study, path) if study else why_not_logged(job)}")
-    except OSError as error:
-        sys.exit(f"error: {error}")
     except Exception as error:  # ours, or Hydra's, or a record that broke
-        line = explain(error, options.overrides)
+        line = explain(error, options.overrides) or (in_one_line(error) if isinstance(error, OSError) else None)
         if line is None:
             raise
         sys.exit(f"error: {line}")
@@ -209,9 +206,9 @@ def in_words(batch: Batch) -> str:
 
 def draw(facts: Facts) -> Figure:
     """The picture of `facts`: both batches side by side, below them the classes and the steps."""
-    figure = Figure(figsize=(11, 9), dpi=110, layout=ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 0.98)))
+    figure = Figure(figsize=(11, 9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{facts.name}, as the {facts.model} is trained on it", y=0.985, fontsize=15, fontweight="bold")
+    figure.suptitle(f"{facts.name}, as the {facts.model} is trained on it", fontsize=15, fontweight="bold")
     grid = figure.add_gridspec(2, 2, height_ratios=[5, 3.4])
     is_flat = len(facts.trained_on.shape) == 2
     undone = "normalisation and flattening inverted" if is_flat else "normalisation inverted"
@@ -229,8 +226,8 @@ def _draw_images(panel: SubFigure, facts: Facts, batch: Batch, title: str) -> No
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, label in zip(grid.flat, batch.images, facts.labels, strict=False):
-        pixels = image.clamp(0, 1).permute(1, 2, 0)  # (H, W, C)
-        axes.imshow(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
+        pixels = image.clamp(0, 1).permute(1, 2, 0).numpy()  # (H, W, C)
+        axes.imshow(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=1)
         axes.set_title(facts.classes[label], fontsize=9, pad=3, color=GREY)
 
 

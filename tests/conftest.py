@@ -26,7 +26,15 @@ from sweep.workers import PRELOADED
 # command line, environment and exit status, without the seconds that the imports take.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    [*PRELOADED, "sweep.best", "sweep.search", "hydra_plugins.hydra_optuna_sweeper._impl", "sklearn.datasets"]
+    [
+        *PRELOADED,
+        "sweep.best",
+        "sweep.rerun",
+        "sweep.visualize",
+        "sweep.search",
+        "hydra_plugins.hydra_optuna_sweeper._impl",
+        "sklearn.datasets",
+    ]
 )
 
 _COUNTER = count()
