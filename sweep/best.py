@@ -5,10 +5,10 @@ python sweep/best.py --study NAME         of this study
 python sweep/best.py --experiment NAME    of all runs in this MLflow experiment
 python sweep/best.py --run ID             this run's
 python sweep/best.py --model NAME         the champion's of this name in MLflow's registry
+python sweep/best.py --register NAME      and make it a version of this name there, the champion if it is better
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 import tempfile
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_choice(parser)
+    parser.add_argument("--register", metavar="NAME", help="make it a version of NAME in MLflow's registry")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
     options = parser.parse_args(arguments)
     try:
@@ -40,9 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
         run = find(options)
         folder = options.output or ROOT / "multirun" / "best" / run.run_id
         settings = fetch(run, folder)
+        registered = registry.register(run, options.register) if options.register else None
     except (SweepError, OSError) as error:
         sys.exit(f"error: {error}")
     print(how_to_load(folder, settings))
+    if registered is not None:
+        print(f"\n{in_words(options.register, registered)}")
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -100,8 +104,7 @@ def fetch(run: RunRecord, folder: Path) -> data.DataConfig:
         part = Path(temporary) / "model"
         part.mkdir()
         tracking.download(run, part)
-        settings = config.from_yaml((part / trial.CONFIG_FILE).read_text()).data
-        settings = dataclasses.replace(settings, root=os.environ.get("SWEEP_DATA_ROOT", settings.root))
+        settings = data.here(config.from_yaml((part / trial.CONFIG_FILE).read_text()).data)
         for what, model in {
             "MLflow model": tracking.load_model(part / "model"),
             "weights": trial.load_classifier(part),
@@ -154,6 +157,15 @@ with this project, to train on or to change:
 each takes images as float32 (N, {shape}), 0 black to 1 white, and gives a score for each class of {settings.name}
 ({", ".join(settings.classes)}):
     predicted = model(images).argmax(dim=1)"""
+
+
+def in_words(name: str, registered: registry.Registered) -> str:
+    """What became of the model in the registry, and how to use it from there."""
+    alias = f"{name}@{registry.ALIAS}"
+    is_now = "is" if registered.is_champion else "did not become"
+    return f"""registered as version {registered.version} of {name}; it {is_now} {alias} ({registered.reason})
+    mlflow.pytorch.load_model("models:/{alias}")
+    mlflow models serve --model-uri models:/{alias} --env-manager local"""
 
 
 if __name__ == "__main__":

@@ -245,6 +245,11 @@ def load(config: DataConfig) -> DataSet:
     return _load(dataclasses.replace(config, batch_size=1, shift=0))
 
 
+def here(config: DataConfig) -> DataConfig:
+    """`config` of a run made elsewhere or earlier: the data are in SWEEP_DATA_ROOT, or else where they lay then."""
+    return dataclasses.replace(config, root=os.environ.get("SWEEP_DATA_ROOT", config.root))
+
+
 @functools.lru_cache(maxsize=1)
 def _load(config: DataConfig) -> DataSet:
     config.prepare()

@@ -41,6 +41,12 @@ class Evaluation(NamedTuple):
     """Mean cross-entropy, in nats."""
     accuracy: float
     """Share of the images classified correctly, 0 to 1."""
+    labels: Tensor
+    """(N,), int64, on the CPU."""
+    predicted: Tensor
+    """(N,), int64, on the CPU: the class with the highest probability."""
+    probability: Tensor
+    """(N,), float32, on the CPU: what the model gives the predicted class."""
 
 
 class NonFiniteLossError(SweepError):
@@ -148,13 +154,18 @@ def fit(
 @torch.inference_mode()
 def evaluate(model: Callable[[Tensor], Tensor], batches: Batches) -> Evaluation:
     """Loss and accuracy of `model`, which is in evaluation mode, on `batches`, in float32."""
-    total_loss, num_correct, num_seen = 0.0, 0, 0
+    losses, labels, highest = [], [], []
     for x, y in batches:
-        logits = model(x)
-        total_loss += F.cross_entropy(logits, y, reduction="sum").item()
-        num_correct += int((logits.argmax(dim=1) == y).sum())
-        num_seen += len(y)
-    return Evaluation(total_loss / num_seen, num_correct / num_seen)
+        logits = model(x).float()
+        losses.append(F.cross_entropy(logits, y, reduction="none"))
+        labels.append(y)
+        highest.append(logits.softmax(dim=1).max(dim=1))
+    # Brought over together: on a GPU each look waits for everything queued before it.
+    loss = torch.cat(losses).double().mean().item()
+    label = torch.cat(labels).cpu()
+    predicted = torch.cat([each.indices for each in highest]).cpu()
+    probability = torch.cat([each.values for each in highest]).cpu()
+    return Evaluation(loss, (predicted == label).double().mean().item(), label, predicted, probability)
 
 
 def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:

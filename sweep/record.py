@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import BaseDistribution
 
-from sweep import summary, tracking, trial
+from sweep import report, space, summary, tracking, trial
 from sweep.config import Config, direction
-from sweep.errors import Stopped, SweepError, explain
+from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.tracking import Run, RunRecord
 
 log = logging.getLogger(__name__)
@@ -31,13 +32,20 @@ class Ending(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_study(name: str, job: Config, overrides: Sequence[str], run_id: str | None = None) -> Iterator[Run]:
+def open_study(
+    name: str,
+    job: Config,
+    composed: DictConfig,
+    dimensions: Mapping[str, BaseDistribution],
+    run_id: str | None = None,
+) -> Iterator[Run]:
     """The parent run of the study called `name`, and connect to the record.
 
     Args:
         name: The study's.
         job: Any one of its jobs.
-        overrides: The command line's.
+        composed: What Hydra composed, before anything was searched.
+        dimensions: What is searched.
         run_id: The parent run to go on with.
     """
     if not job.tracking.enabled:
@@ -49,25 +57,38 @@ def open_study(name: str, job: Config, overrides: Sequence[str], run_id: str | N
     tags = tracking.objective_tags(job.objective, map(direction, job.objective)) | {
         tracking.KIND_TAG: "study",
         tracking.STUDY_TAG: name,
-        "sweep.overrides": " ".join(overrides),
+        tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
+        tracking.FOLDER_TAG: str(Path(composed.hydra.sweep.dir).resolve()),
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id) as run:
+        run.log_text(_composed(composed), report.CONFIG_FILE)
+        run.log_text(space.to_json(dimensions), report.SPACE_FILE)
         yield run
 
 
-def grid(name: str, job: Config, searched: list[str], overrides: Sequence[str], sweep: Callable[[], Any]) -> Any:
+def _composed(config: DictConfig) -> str:
+    """The config as YAML: the job, what is searched, and how."""
+    shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    parts = [shown, OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}})]
+    return without_password("".join(OmegaConf.to_yaml(part, resolve=False) for part in parts))
+
+
+def grid(
+    name: str, job: Config, composed: DictConfig, values: Mapping[str, Sequence[str]], sweep: Callable[[], Any]
+) -> Any:
     """Run `sweep`, a grid of jobs like `job`, under a parent run, and print the table of its trials.
 
     Args:
         name: The study's.
         job: Any one of its jobs.
-        searched: The keys whose values differ between trials.
-        overrides: The command line's.
+        composed: What Hydra composed, without the values to try.
+        values: Of each key that has several, those to try.
         sweep: Runs all trials.
     """
     failure: Exception | None = None
     result = None
-    with open_study(name, job, overrides) as run:
+    searched = list(values)
+    with open_study(name, job, composed, space.of_choices(values)) as run:
         log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(job.objective))
         try:
             result = sweep()
@@ -111,13 +132,24 @@ def conclude(
         (best,) = front
         run.log_params_once({key: best.setting(key) for key in searched if best.setting(key)})
         run.log_metrics(best.metrics, step=0)
-    lines = summary.best_lines(study, trials, front, searched)
-    run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
     found = [{"trial": one.trial_number, "run_id": one.run_id} for one in front]
     run.log_text(OmegaConf.to_yaml(OmegaConf.create({"best_trials": found})), "best_trials.yaml")
     for file in files:
         run.log_file(file)
-    return summary.tell(study, trials, front, searched, tracking.where_to_look())
+    remarks, seen = _report(study)
+    lines = [*summary.best_lines(study, front, searched), *remarks]
+    run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
+    return summary.tell(study, trials, front, searched, remarks, seen)
+
+
+def _report(study: RunRecord) -> tuple[list[str], list[str]]:
+    """What there is to say of the best trial, and where to look; a report that cannot be made costs no study."""
+    try:
+        facts = report.gather(study)
+        return facts.remarks, report.where(report.write(facts))
+    except Exception as error:  # a full disk, data that have been moved, a plot that breaks
+        again = f"python sweep/report.py --study {study.tags[tracking.STUDY_TAG]}"
+        return [], [f"report  could not be made ({in_one_line(error, 200)}); again: {again}", *report.where(None)]
 
 
 def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) -> None:

@@ -57,7 +57,7 @@ def register(run: RunRecord, name: str) -> Registered:
                 tracking.OBJECTIVE_TAG: objective,
                 VALUE_TAG: repr(run.metrics[objective]),
             }
-            version = mlflow.register_model(f"runs:/{run.run_id}/model", name, tags=tags)
+            version = mlflow.register_model(f"models:/{_logged_model(run)}", name, tags=tags)
         champion = _champion(name)
         is_better, reason = _compare(run, objective, direction, version, champion)
         if is_better:
@@ -96,6 +96,14 @@ def find_champion(name: str) -> RunRecord:
             f"register one: python sweep/best.py --register {name}"
         )
     return tracking.find_run(str(champion.run_id))
+
+
+def _logged_model(run: RunRecord) -> str:
+    """The id of the model that `run` logged."""
+    outputs = MlflowClient().get_run(run.run_id).outputs
+    if outputs is None or not outputs.model_outputs:
+        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no model")
+    return str(outputs.model_outputs[-1].model_id)
 
 
 def _champion(name: str) -> ModelVersion | None:

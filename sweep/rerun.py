@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import dataclasses
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -203,7 +202,7 @@ def _as_it_was(run: RunRecord, config: Config) -> Config:
         device = config.device  # the result then is another, and the device is named as a reason
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, root=os.environ.get("SWEEP_DATA_ROOT", config.data.root)),
+        data=data.here(config.data),
         device=device,
         precision=run.tags.get(tracking.PRECISION_TAG, config.precision),
         num_threads=int(threads) if threads else config.num_threads,
@@ -216,7 +215,7 @@ def _train(run: RunRecord, config: Config, job: trial.Job) -> tuple[RunRecord, s
         tracking.KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
         tracking.RERUN_TAG: run.run_id,
     }
-    kept = (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG, "sweep.overrides")
+    kept = (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG, tracking.OVERRIDES_TAG)
     tags |= {key: run.tags[key] for key in kept if key in run.tags}
     ended = _ending(run) if _was_stopped(run) else FINISHED
     run_id = ""

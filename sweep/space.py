@@ -5,21 +5,32 @@ Besides what the hydra-optuna-sweeper plugin reads, `LIST.length` is how many it
 dimension of those trials only that have a third.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.trial import Trial
 
 from sweep.errors import SweepError
 
 LENGTH = ".length"
+NEAR_AN_END = 0.02
+"""The share of a dimension, on its own scale, that counts as its end."""
 
 
 class Space(NamedTuple):
@@ -127,6 +138,79 @@ class Space(NamedTuple):
             if point[key] is None:
                 raise SweepError(f"{key}={_text(value)}: outside of {_describe(distribution)}")
         return point
+
+
+class Edge(NamedTuple):
+    """A value at one end of its dimension."""
+
+    value: float
+    low: float
+    high: float
+    side: str
+    """ "lower" or "upper"."""
+    beyond: float
+    """A value a little further out."""
+
+
+def edge_of(dimension: BaseDistribution, value: Any) -> Edge | None:
+    """Where `value` lies within NEAR_AN_END of an end of `dimension`; None elsewhere, or where there are no ends.
+
+    Choices have ends if they are numbers.
+    """
+    if isinstance(dimension, CategoricalDistribution):
+        numbers = sorted({one for one in dimension.choices if isinstance(one, int | float) and _is_number(one)})
+        if len(numbers) < 2 or len(numbers) < len(dimension.choices) or value not in (numbers[0], numbers[-1]):
+            return None
+        is_upper = value == numbers[-1]
+        next_one = numbers[-2] if is_upper else numbers[1]
+        return Edge(value, numbers[0], numbers[-1], "upper" if is_upper else "lower", 2 * value - next_one)
+    assert isinstance(dimension, IntDistribution | FloatDistribution)
+    if value is None or dimension.low == dimension.high:
+        return None
+    low, high = float(dimension.low), float(dimension.high)
+    place = math.log(value / low) / math.log(high / low) if dimension.log else (value - low) / (high - low)
+    if NEAR_AN_END < place < 1 - NEAR_AN_END:
+        return None
+    is_upper = place > 0.5
+    if isinstance(dimension, IntDistribution):
+        beyond: float = dimension.high + 1 if is_upper else dimension.low - 1
+    elif dimension.log:
+        beyond = high * 1.01 if is_upper else low / 1.01
+    else:
+        beyond = high + 0.01 * (high - low) if is_upper else low - 0.01 * (high - low)
+    return Edge(value, low, high, "upper" if is_upper else "lower", beyond)
+
+
+def to_json(dimensions: Mapping[str, BaseDistribution]) -> str:
+    """`dimensions` as text that `from_json` reads back."""
+    described = {key: json.loads(distribution_to_json(dimension)) for key, dimension in dimensions.items()}
+    return json.dumps(described, indent=1)
+
+
+def from_json(text: str) -> dict[str, BaseDistribution]:
+    """What `to_json` wrote."""
+    return {key: json_to_distribution(json.dumps(described)) for key, described in json.loads(text).items()}
+
+
+def of_choices(values: Mapping[str, Sequence[str]]) -> dict[str, BaseDistribution]:
+    """The dimensions of a grid of `values`, as they were typed."""
+    return {key: CategoricalDistribution([_number_in(value) for value in choices]) for key, choices in values.items()}
+
+
+def value_of(dimension: BaseDistribution, recorded: str) -> Any:
+    """The value of `dimension` that a record has as text; None if there is none, or none of the dimension's."""
+    if isinstance(dimension, CategoricalDistribution):
+        number = _number_in(recorded)
+        return next((one for one in dimension.choices if _text(one) == _text(recorded) or one == number), None)
+    number = _number_in(recorded)
+    return None if isinstance(number, str) else _member(dimension, number)
+
+
+def _number_in(text: str) -> float | int | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def holding_all(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
@@ -247,7 +331,7 @@ def _member(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return next((choice for choice in distribution.choices if _text(choice) == _text(value)), None)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return None
     if not distribution.low <= value <= distribution.high:
         return None
@@ -256,6 +340,10 @@ def _member(distribution: BaseDistribution, value: Any) -> Any:
     ):
         return None
     return int(value) if isinstance(distribution, IntDistribution) else float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: Any) -> str:

@@ -25,12 +25,23 @@ def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
     return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
 
 
+def counts_in_words(trials: Sequence[RunRecord]) -> str:
+    """How many trials there are, and how they ended."""
+    counts = Counter("copied" if COPY_TAG in trial.tags else status_in_words(trial) for trial in trials)
+    interrupted = counts.pop(INTERRUPTED, 0)
+    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    if interrupted:
+        told += f"; besides, {interrupted} interrupted"
+    return f"{counts.total()} trials, {told}"
+
+
 def tell(
     study: RunRecord,
     trials: Sequence[RunRecord],
     front: Sequence[RunRecord],
     searched: Sequence[str],
-    where_to_look: str,
+    remarks: Sequence[str],
+    where_to_look: Sequence[str],
 ) -> str:
     """The table of trials, best first, the best one, and what to type next.
 
@@ -39,25 +50,20 @@ def tell(
         trials: All of its trials.
         front: The best of them, or all on the Pareto front where there are several objectives.
         searched: The keys whose values differ between trials; a column each.
-        where_to_look: What to type, or where to go, to see the record.
+        remarks: What else there is to say of the best.
+        where_to_look: Lines that say what to type, or where to go, to see the record.
     """
     name = study.tags[STUDY_TAG]
-    counts = Counter("copied" if COPY_TAG in trial.tags else status_in_words(trial) for trial in trials)
-    interrupted = counts.pop(INTERRUPTED, 0)
-    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-    if interrupted:
-        told += f"; besides, {interrupted} interrupted"
     lines = [table(trials, study.objectives, study.directions, searched, front), ""]
-    lines.append(f"study   {name}: {counts.total()} trials, {told}")
-    lines += best_lines(study, trials, front)
-    lines.append(f"look    {where_to_look}")
+    lines.append(f"study   {name}: {counts_in_words(trials)}")
+    lines += best_lines(study, front)
+    lines += [f"        {remark}" for remark in remarks]
+    lines += where_to_look
     lines.append(f"fetch   python sweep/best.py --study {name}")
     return "\n".join(lines)
 
 
-def best_lines(
-    study: RunRecord, trials: Sequence[RunRecord], front: Sequence[RunRecord], searched: Sequence[str] = ()
-) -> list[str]:
+def best_lines(study: RunRecord, front: Sequence[RunRecord], searched: Sequence[str] = ()) -> list[str]:
     """The best trial, or the Pareto front, in words, with its settings for the keys `searched`."""
 
     def line(trial: RunRecord) -> str:
@@ -65,15 +71,24 @@ def best_lines(
         metrics = in_words({objective: trial.metrics[objective] for objective in study.objectives})
         return f"trial {trial.trial_number}: {metrics}{settings}"
 
-    if len(study.objectives) > 1:
-        return [f"front   {len(front)} trials that no other beats in one objective without losing in another:"] + [
-            f"        {line(trial)}" for trial in front
-        ]
-    lines = [f"best    {line(front[0])}"]
-    num_scored = sum(trial.status in ("FINISHED", "KILLED") for trial in trials)
-    if study.objectives[0].startswith("test/") and num_scored > 1:
-        lines.append(f"        picked from {num_scored} by the test set itself, so a little flattered")
-    return lines
+    if len(study.objectives) == 1:
+        return [f"best    {line(front[0])}"]
+    return [f"front   {len(front)} trials that no other beats in one objective without losing in another:"] + [
+        f"        {line(trial)}" for trial in front
+    ]
+
+
+def ranked(trials: Sequence[RunRecord], objectives: Sequence[str], directions: Sequence[str]) -> list[RunRecord]:
+    """`trials`, best first by the first objective, those that have not finished last."""
+    sign = 1 if directions[0] == "minimize" else -1
+    return sorted(
+        trials,
+        key=lambda trial: (
+            trial.status != "FINISHED",
+            sign * trial.metrics.get(objectives[0], 0.0),
+            trial.trial_number,
+        ),
+    )
 
 
 def table(
@@ -84,16 +99,8 @@ def table(
     front: Sequence[RunRecord] = (),
 ) -> str:
     """A line for each trial, best first by the first objective, those without a value last; at most MOST_ROWS."""
-    sign = 1 if directions[0] == "minimize" else -1
     on_front = {trial.run_id for trial in front}
-    ranked = sorted(
-        trials,
-        key=lambda trial: (
-            trial.status != "FINISHED",
-            sign * trial.metrics.get(objectives[0], 0.0),
-            trial.trial_number,
-        ),
-    )
+    in_order = ranked(trials, objectives, directions)
     several = len(objectives) > 1
     header = ["trial", *objectives, *["front"] * several, *searched, "seconds", "status"]
     rows = [
@@ -105,12 +112,12 @@ def table(
             f"{trial.seconds:.1f}",
             status_in_words(trial),
         ]
-        for trial in ranked[:MOST_ROWS]
+        for trial in in_order[:MOST_ROWS]
     ]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    if len(ranked) > MOST_ROWS:
-        lines.append(f"... and {len(ranked) - MOST_ROWS} more, all in MLflow")
+    if len(in_order) > MOST_ROWS:
+        lines.append(f"... and {len(in_order) - MOST_ROWS} more, all in MLflow")
     return "\n".join(lines)
 
 

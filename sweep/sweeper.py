@@ -72,12 +72,12 @@ class GridSweeper(BasicSweeper):
                 values[key] = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values[key] = [override.get_value_element_as_str()]
-        tried = [key for key, choices in values.items() if len(choices) > 1]
+        tried = {key: choices for key, choices in values.items() if len(choices) > 1}
         corners = ([f"{key}={value}" for key, value in corner.items()] for corner in space.holding_all(values))
         job = _check(self.hydra_context.config_loader, self.config, corners)
         _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
         sweep = functools.partial(super().sweep, arguments)
-        return record.grid(self.study_name, job, tried, list(self.config.hydra.overrides.task), sweep)
+        return record.grid(self.study_name, job, self.config, tried, sweep)
 
 
 class OptunaSweeper(PluginSweeper):
@@ -194,8 +194,8 @@ class OptunaSweeper(PluginSweeper):
         print(f"study {self.name}: searching {', '.join(keys)} for the best {', '.join(job.objective)}")
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
         table = stopped = ""
-        overrides = list(self.config.hydra.overrides.task)
-        with suppress(Stopped), record.open_study(self.name, job, overrides, shared.recall("run") or None) as run:
+        dimensions, run_id = searched.dimensions, shared.recall("run") or None
+        with suppress(Stopped), record.open_study(self.name, job, self.config, dimensions, run_id) as run:
             shared.remember({"run": run.run_id or ""})
             with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()

@@ -6,13 +6,14 @@ Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's r
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import subprocess
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from torch import nn
 
 from sweep import ROOT
@@ -49,6 +51,9 @@ PROCESSOR_TAG = "sweep.processor"
 PRECISION_TAG = "sweep.precision"
 THREADS_TAG = "sweep.num_threads"
 TORCH_TAG = "sweep.torch"
+OVERRIDES_TAG = "sweep.overrides"
+FOLDER_TAG = "sweep.folder"
+"""Where the files of a study lie on the machine that ran it."""
 INTERRUPTED = "interrupted"
 """The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
@@ -97,6 +102,14 @@ class Run(ABC):
         """Keep `text` as a file named `file`."""
 
     @abstractmethod
+    def log_folder(self, folder: Path) -> None:
+        """Keep a copy of all files in `folder`, under their names there."""
+
+    @abstractmethod
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
+        """Keep a table as `file`, a .json that MLflow's pages show as one, in place of what was there."""
+
+    @abstractmethod
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         """Keep `model`, in evaluation mode, so that it loads without this project.
 
@@ -119,6 +132,8 @@ class NoRun(Run):
     def log_dataset(self, name: str, digest: str, origin: str) -> None: ...
     def log_file(self, path: Path) -> None: ...
     def log_text(self, text: str, file: str) -> None: ...
+    def log_folder(self, folder: Path) -> None: ...
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None: ...
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None: ...
 
 
@@ -156,6 +171,15 @@ class MLflowRun(Run):
 
     def log_text(self, text: str, file: str) -> None:
         mlflow.log_text(text, file, run_id=self.run_id)
+
+    def log_folder(self, folder: Path) -> None:
+        mlflow.log_artifacts(str(folder), run_id=self.run_id)
+
+    def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
+        # In the form of mlflow.log_table, which adds to the rows that are there already.
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
+        MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         model = model.cpu().eval()
@@ -387,7 +411,13 @@ class RunRecord(NamedTuple):
         items: list[str] = []
         while (name := f"{key}.{len(items)}") in self.params:
             items.append(self.params[name])
-        return f"[{','.join(items)}]" if items else ""
+        return f"[{','.join(items)}]" if items else self.overrides.get(key, "")
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """What the command line or the sweeper changed."""
+        given = self.tags.get(OVERRIDES_TAG, "").split(" ")
+        return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
 
 
 def find_run(run_id: str) -> RunRecord:
@@ -444,13 +474,8 @@ def runs_in(experiment: str) -> list[RunRecord]:
 
 
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
-    """The values of each metric of `run` by epoch; what was logged last where an epoch has several."""
-    client = MlflowClient()
-    histories = {key: client.get_metric_history(run.run_id, key) for key in sorted(run.metrics)}
-    return {
-        key: {one.step: one.value for one in sorted(history, key=lambda one: (one.step, one.timestamp))}
-        for key, history in histories.items()
-    }
+    """The values of each metric of `run` by epoch."""
+    return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
 
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:
@@ -493,6 +518,20 @@ def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml"
         raise SweepError(
             f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({in_one_line(error, 200)})"
         ) from error
+
+
+def read_text(run: RunRecord, file: str) -> str | None:
+    """What is in a file that `run` keeps, None if it keeps none of this name."""
+    try:
+        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
+    except (MlflowException, OSError):
+        return None
+
+
+def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
+    """The values of `metric` after each epoch."""
+    found = MlflowClient().get_metric_history(run.run_id, metric)
+    return sorted({point.step: point.value for point in found}.items())
 
 
 def load_model(folder: Path) -> nn.Module:

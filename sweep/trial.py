@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from sweep import config as configs
-from sweep import data, loop, tracking
+from sweep import data, loop, predictions, tracking
 from sweep.config import Config
 from sweep.errors import Stopped, SweepError
 from sweep.files import replacing
+from sweep.predictions import PREDICTIONS_FILE, Predictions
 from sweep.study import Handle, NoHandle
 from sweep.summary import in_words
 
@@ -60,8 +61,8 @@ def check(config: Config) -> None:
 def run(config: Config, job: Job) -> list[float] | None:
     """Train and evaluate the job of `config`, which has passed `check`, and record it.
 
-    Leaves config.yaml and weights.pt (the state_dict of the network and its preprocessing) in
-    `job.output_dir`, and everything in MLflow.
+    Leaves config.yaml, weights.pt (the state_dict of the network and its preprocessing) and predictions.npz
+    (what it took each held-out image for) in `job.output_dir`, and everything in MLflow.
 
     Returns:
         The value of each objective, None if the study stopped the trial.
@@ -108,7 +109,7 @@ def record_copy(experiment: str, job: Job, twin: tracking.RunRecord) -> None:
 
 
 def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContextManager[tracking.Run]:
-    tags = tags | {tracking.KIND_TAG: "trial", "sweep.overrides": " ".join(job.overrides)}
+    tags = tags | {tracking.KIND_TAG: "trial", tracking.OVERRIDES_TAG: " ".join(job.overrides)}
     parent = None
     if job.study is not None:
         parent = tracking.find_study(job.study)
@@ -154,6 +155,7 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
 
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     metrics: dict[str, float] = {}
+    evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
         train_loader,
@@ -165,7 +167,7 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     ):
         metrics = {"train/loss": result.loss}
         for split, loader in evaluation_loaders.items():
-            evaluation = loop.evaluate(network.eval(), loader)
+            evaluations[split] = evaluation = loop.evaluate(network.eval(), loader)
             loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
         metrics[configs.PARAMETERS] = num_parameters
@@ -179,6 +181,11 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     with replacing(job.output_dir / WEIGHTS_FILE) as part:
         torch.save(classifier.state_dict(), part)
     record.log_file(job.output_dir / WEIGHTS_FILE)
+    predictions.save(
+        {split: Predictions(*(tensor.numpy() for tensor in found[2:])) for split, found in evaluations.items()},
+        job.output_dir / PREDICTIONS_FILE,
+    )
+    record.log_file(job.output_dir / PREDICTIONS_FILE)
     untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
     record.log_model(classifier, untouched)
     values = [metrics[objective] for objective in config.objective]

@@ -1,0 +1,269 @@
+"""Train a study's best settings again with fresh seeds, and see which of them is really best.
+
+python sweep/confirm.py                                  the best 5 trials of the newest study, 3 seeds each
+python sweep/confirm.py --study NAME --best 3 --seeds 5
+python sweep/confirm.py hydra.sweeper.n_jobs=4           with overrides as train.py takes them
+
+It is a study of its own, NAME-confirm-5x3, a grid of settings and seeds: it goes through the same slots and
+launchers, and after an interruption the same command goes on with it.
+"""
+
+import argparse
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
+
+from sweep import ROOT, config, data, report, summary, tracking, trust
+from sweep.errors import SweepError, require
+from sweep.files import replacing
+from sweep.summary import value_in_words
+from sweep.tracking import RunRecord
+from sweep.uncertainty import Comparison, compare, interval
+
+OF_THE_MACHINE = ("seed", "device", "num_threads")
+"""Settings that are not part of what is confirmed."""
+
+
+class Candidate(NamedTuple):
+    """Settings that were trained again."""
+
+    name: str
+    """Of the trial that found them."""
+    found: float
+    """What the objective was there."""
+    values: list[float]
+    """What it is with each fresh seed."""
+    runs: list[RunRecord]
+    """Of each fresh seed."""
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return statistics.mean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the seeds."""
+        return statistics.stdev(self.values)
+
+
+class Verdict(NamedTuple):
+    """What fresh seeds say of the candidates."""
+
+    candidates: list[Candidate]
+    """The best mean first."""
+    comparisons: list[Comparison]
+    """Of every pair of them, by their names."""
+
+    @property
+    def winner(self) -> Candidate:
+        """The one with the best mean."""
+        return self.candidates[0]
+
+    def differ(self, one: str, other: str) -> bool:
+        """Whether these two can be told apart."""
+        return any({one, other} == {pair.one, pair.other} and pair.differ for pair in self.comparisons)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", metavar="NAME", help="by default the newest")
+    parser.add_argument("--best", metavar="K", type=int, default=5, help="how many trials (5)")
+    parser.add_argument("--seeds", metavar="M", type=int, default=3, help="how many seeds for each (3)")
+    parser.add_argument("--name", help="what to call the study that this is (NAME-confirm-KxM)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for train.py")
+    options = parser.parse_args(arguments)
+    try:
+        require(options.best >= 1, "--best", options.best, "must be 1 or more")
+        require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
+        tracking.connect()
+        study = tracking.find_study(options.study)
+        chosen = choose(study, options.best)
+        name = options.name or f"{study.tags[tracking.STUDY_TAG]}-confirm-{len(chosen)}x{options.seeds}"
+        status = _train(command(study, chosen, options.seeds, name, options.overrides))
+        verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)))
+        told = in_words(study, verdict)
+        tracking.MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)
+        page = report.write(report.gather(study))
+    except (SweepError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"\n{told}\n\nreport  {page}")
+    sys.exit(status)
+
+
+def choose(study: RunRecord, most: int) -> list[RunRecord]:
+    """The best finished trials of `study`, at `most` so many, by its first objective.
+
+    Raises:
+        SweepError: None has finished.
+    """
+    objective, direction = study.objectives[0], study.directions[0]
+    trials = tracking.trials_of(study)
+    finished = [
+        one
+        for one in summary.ranked(trials, [objective], [direction])
+        if one.status == "FINISHED" and tracking.COPY_TAG not in one.tags and objective in one.metrics
+    ]
+    if not finished:
+        raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so none can be confirmed")
+    return finished[:most]
+
+
+def command(
+    study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int, name: str, overrides: Iterable[str]
+) -> list[str]:
+    """The command line that trains every one of `chosen` with every fresh seed; writes its experiment files.
+
+    They lie in the study's folder, in confirm/experiment, and are experiments like those in conf/.
+    """
+    folder = report.folder_of(study)
+    used = {one.params.get("seed") for one in tracking.trials_of(study)}
+    seeds = [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
+    for one in chosen:
+        text = tracking.read_text(one, report.CONFIG_FILE)
+        if text is None:
+            raise SweepError(f"run={one.run_id}: {one.name} has no {report.CONFIG_FILE}, so it cannot be trained again")
+        with replacing(folder / "confirm" / "experiment" / f"{one.name}.yaml") as part:
+            part.write_text(_as_experiment(config.from_yaml(text), one, study))
+    return [
+        sys.executable,
+        str(ROOT / "sweep" / "train.py"),
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra/sweeper/sampler=grid",
+        "hydra/sweeper/pruner=none",
+        "hydra.sweeper.params={}",
+        f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
+        f"hydra.sweeper.study_name={name}",
+        f"hydra.searchpath=[{_quoted((folder / 'confirm').as_uri())}]",
+        f"output_dir={_quoted(str(folder.parent))}",
+        f"experiment=choice({','.join(one.name for one in chosen)})",
+        f"seed=choice({','.join(map(str, seeds))})",
+        *overrides,
+    ]
+
+
+def _quoted(path: str) -> str:
+    """`path` as Hydra's override syntax wants it."""
+    is_plain = re.fullmatch(r"[\w/.:+-]*", path)
+    return path if is_plain else QuotedString(path, Quote.single).with_quotes()
+
+
+def _as_experiment(job: config.Config, trial: RunRecord, study: RunRecord) -> str:
+    """The settings of `job` as an experiment's file, all but those of the machine."""
+    objective = study.objectives[0]
+    settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
+    settings["data"]["root"] = data.here(job.data).root
+    choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
+    return (
+        f"# @package _global_\n\n# {trial.name} of the study {study.name}: "
+        f"{objective} {value_in_words(objective, trial.metrics[objective])} with seed {job.seed}.\n\n"
+    ) + OmegaConf.to_yaml(OmegaConf.create({"defaults": choices} | settings))
+
+
+def _train(words: list[str]) -> int:
+    """Run a command, leave Ctrl-C to it, and return its exit status."""
+    print(f"confirming with: {shlex.join(['python', 'sweep/train.py', *words[2:]])}\n", flush=True)
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since the command would inherit SIG_IGN
+    try:
+        return subprocess.run(words, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRecord]) -> Verdict:
+    """What `trials`, of the study that trained `chosen` again, say.
+
+    Raises:
+        SweepError: Not every one of them has finished with two seeds or more.
+    """
+    objective, direction = study.objectives[0], study.directions[0]
+    candidates = []
+    for one in chosen:
+        runs = [
+            trial
+            for trial in trials
+            if trial.status == "FINISHED"
+            and trial.overrides.get("experiment") == one.name
+            and objective in trial.metrics
+        ]
+        runs.sort(key=lambda run: int(run.params["seed"]))
+        if len(runs) < 2:
+            raise SweepError(
+                f"study={study.name}: {one.name} has finished with {len(runs)} fresh seeds, which tells nothing yet; "
+                "the same command goes on"
+            )
+        candidates.append(Candidate(one.name, one.metrics[objective], [run.metrics[objective] for run in runs], runs))
+    sign = 1 if direction == "minimize" else -1
+    candidates.sort(key=lambda candidate: sign * candidate.mean)
+    return Verdict(candidates, compare({candidate.name: candidate.values for candidate in candidates}))
+
+
+def in_words(study: RunRecord, verdict: Verdict) -> str:
+    """The table of the candidates, which of them can be told apart, and the winner."""
+    objective, winner = study.objectives[0], verdict.winner
+    header = ["", f"mean {objective}", "spread", "as found", "with each seed"]
+    rows = [
+        [
+            one.name,
+            value_in_words(objective, one.mean),
+            _difference_in_words(objective, one.spread),
+            value_in_words(objective, one.found),
+            "  ".join(value_in_words(objective, value) for value in one.values),
+        ]
+        for one in verdict.candidates
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    lines.append("")
+    lines.append(f"winner  {winner.name}: {objective} {rows[0][1]}, the mean of {len(winner.values)} fresh seeds")
+    others = [one.name for one in verdict.candidates[1:]]
+    same = [name for name in others if not verdict.differ(winner.name, name)]
+    worse = [name for name in others if name not in same]
+    if same:
+        lines.append(
+            f"        cannot be told apart from {', '.join(same)} by so few seeds; take the one that suits you"
+        )
+    if worse:
+        lines.append(f"        better than {', '.join(worse)} (Tukey's test over all pairs, 95%)")
+    told_apart = [f"{a.name} from {b}" for a, b in _other_pairs(verdict) if verdict.differ(a.name, b)]
+    if told_apart:
+        lines.append(f"        besides, {', '.join(told_apart)} can be told apart")
+    lines += [f"        {line}" for line in _on_the_test_set(winner)]
+    middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
+    lines.append(f"fetch   python sweep/best.py --run {middle.run_id}    (the middle one of its seeds)")
+    return "\n".join(lines)
+
+
+def _other_pairs(verdict: Verdict) -> Iterable[tuple[Candidate, str]]:
+    others = verdict.candidates[1:]
+    return ((one, other.name) for i, one in enumerate(others) for other in others[i + 1 :])
+
+
+def _on_the_test_set(winner: Candidate) -> list[str]:
+    """The winner's accuracy on the test set, whatever it was chosen by."""
+    found = [trust.predictions_of(run, "test") for run in winner.runs]
+    known = [float(one.correct.mean()) for one in found if one is not None]
+    if not known or found[0] is None:
+        return []
+    mean, num_images = statistics.mean(known), len(found[0].labels)
+    low, high = interval(mean, num_images)
+    return [f"test/accuracy {mean:.2%}: 95% interval {low:.2%} to {high:.2%}, {num_images:,} images"]
+
+
+def _difference_in_words(objective: str, difference: float) -> str:
+    return f"{100 * difference:.2f} points" if objective.endswith("/accuracy") else f"{difference:.4f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,399 @@
+"""What a study came to: plots, tables and one page with all of it, made from the record in MLflow.
+
+python sweep/report.py                 of the newest study
+python sweep/report.py --study NAME    of this study
+
+A study makes them at its end; this makes them again. They are kept in the study's run in MLflow, and the page
+lies in the study's folder as report.html, a file that needs no other and no network.
+"""
+
+import argparse
+import csv
+import io
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import BaseDistribution
+
+from sweep import ROOT, config, data, plots, predictions, space, summary, tracking, trust
+from sweep.errors import SweepError, in_one_line
+from sweep.files import replacing
+from sweep.importance import importances
+from sweep.predictions import Predictions
+from sweep.tracking import COPY_TAG, RunRecord
+
+REPORT_FILE = "report.html"
+SPACE_FILE = "search_space.json"
+CONFIG_FILE = "config.yaml"
+CONFIRMATION_FILE = "confirmation.txt"
+TABLE_FILE = "trials"
+SEED = "seed"
+MOST_MISTAKES = 24
+
+
+class Facts(NamedTuple):
+    """A study as its report needs it."""
+
+    study: RunRecord
+    """Its parent run."""
+    trials: list[RunRecord]
+    front: list[RunRecord]
+    """The best trial, or the Pareto front."""
+    dimensions: dict[str, BaseDistribution]
+    """What was searched."""
+    plotted: list[plots.Trial]
+    """The finished and pruned trials, without copies."""
+    remarks: list[str]
+    """How far the best value can be trusted, and where the best trial is at the edge of the space."""
+
+    @property
+    def name(self) -> str:
+        """The study's."""
+        return self.study.tags[tracking.STUDY_TAG]
+
+    @property
+    def objective(self) -> str:
+        """The metric that plots show: of several objectives the first."""
+        return self.study.objectives[0]
+
+    @property
+    def direction(self) -> str:
+        """Which way that is better."""
+        return self.study.directions[0]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", metavar="NAME", help="by default the newest")
+    options = parser.parse_args(arguments)
+    try:
+        tracking.connect()
+        facts = gather(tracking.find_study(options.study))
+        path = write(facts)
+    except (SweepError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(summary.tell(facts.study, facts.trials, facts.front, list(facts.dimensions), facts.remarks, where(path)))
+
+
+def where(page: Path | None) -> list[str]:
+    """The lines that say where to look: at the `page`, if it was made, and in MLflow."""
+    return [*([f"report  {page}"] if page else []), f"look    {tracking.where_to_look()}"]
+
+
+def gather(study: RunRecord) -> Facts:
+    """The facts of `study`, from MLflow alone.
+
+    Raises:
+        SweepError: No trial has finished, or it has no search space recorded.
+    """
+    trials = tracking.trials_of(study)
+    front = tracking.front_of(trials, study.objectives, study.directions)
+    if not front:
+        raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so there is no best one")
+    recorded = tracking.read_text(study, SPACE_FILE)
+    if recorded is None:
+        raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
+    dimensions = space.from_json(recorded)
+    plotted = [_plotted(one, study, dimensions) for one in trials if _is_scored(one, study.objectives[0])]
+    remarks: list[str] = []
+    if len(study.objectives) == 1:
+        scored = [one for one in trials if _is_scored(one, study.objectives[0])]
+        remarks += trust.in_words(trust.judge(front[0], scored, _is_test_shown(study, dimensions)))
+        remarks += _edges(front[0], {key: one for key, one in dimensions.items() if key != SEED})
+    return Facts(study, trials, front, dimensions, plotted, remarks)
+
+
+def _is_test_shown(study: RunRecord, dimensions: dict[str, BaseDistribution]) -> bool:
+    """Whether the best trial's accuracy on the test set may be seen.
+
+    It may not where seeds are compared on other images: what wins there is the mean of several, see confirm.py.
+    """
+    return SEED not in dimensions or study.objectives[0].startswith("test/")
+
+
+def _is_scored(run: RunRecord, objective: str) -> bool:
+    ended = summary.status_in_words(run) in ("finished", "pruned")
+    return ended and COPY_TAG not in run.tags and objective in run.metrics
+
+
+def _plotted(run: RunRecord, study: RunRecord, dimensions: dict[str, BaseDistribution]) -> plots.Trial:
+    objective = study.objectives[0]
+    values = {key: space.value_of(dimension, run.setting(key)) for key, dimension in dimensions.items()}
+    return plots.Trial(
+        number=run.trial_number,
+        is_pruned=run.status == "KILLED",
+        value=run.metrics[objective],
+        settings={key: value for key, value in values.items() if value is not None},
+        curve=tracking.curve_of(run, objective),
+    )
+
+
+def _edges(best: RunRecord, dimensions: dict[str, BaseDistribution]) -> list[str]:
+    text = tracking.read_text(best, CONFIG_FILE)
+    if text is None:
+        return []
+    values = {key: space.value_of(dimension, best.setting(key)) for key, dimension in dimensions.items()}
+    return [
+        f"{key}={edge.value:.4g} is at the {edge.side} end of what was searched, {edge.low:.4g} to "
+        f"{edge.high:.4g}: a better one may lie beyond"
+        for key, dimension in dimensions.items()
+        if (edge := space.edge_of(dimension, values[key])) and _is_allowed(text, key, edge.beyond)
+    ]
+
+
+def _is_allowed(text: str, key: str, value: float) -> bool:
+    """Whether the job whose config is `text` could be trained with another `value`: a dropout below 0 could not."""
+    job = OmegaConf.create(text)
+    try:
+        if key.endswith(space.LENGTH):
+            key = key.removesuffix(space.LENGTH)
+            items = list(OmegaConf.select(job, key))
+            OmegaConf.update(job, key, (items + items[-1:])[: int(value)])
+        else:
+            OmegaConf.update(job, key, value)
+        config.parse(cast(DictConfig, job))
+    except (SweepError, OmegaConfBaseException):
+        return False
+    return True
+
+
+def write(facts: Facts) -> Path:
+    """Make everything there is to see of a study, keep it in the study's run and its best trial's, and the page.
+
+    Returns:
+        Where the page is.
+    """
+    run = tracking.MLflowRun(facts.study.run_id)
+    figures = draw(facts)
+    rows = table(facts)
+    evaluation = None
+    if len(facts.study.objectives) == 1 and _is_test_shown(facts.study, facts.dimensions):
+        evaluation = _Evaluation.of(facts)
+    page = _page(facts, figures, rows, evaluation)
+    path = folder_of(facts.study) / REPORT_FILE
+    with replacing(path) as part:
+        part.write_text(page)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "plots").mkdir()
+        for name, (_, figure) in figures.items():
+            (folder / "plots" / f"{name}.html").write_text(plots.to_html(figure))
+        (folder / f"{TABLE_FILE}.csv").write_text(_csv(rows))
+        (folder / REPORT_FILE).write_text(page)
+        run.log_folder(folder)
+    run.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{TABLE_FILE}.json")
+    if evaluation is not None:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "evaluation"
+            folder.mkdir()
+            for name, content in evaluation.files.items():
+                (folder / name).write_bytes(content)
+            tracking.MLflowRun(facts.front[0].run_id).log_folder(Path(temporary))
+    return path
+
+
+def folder_of(study: RunRecord) -> Path:
+    """Where the files of `study` lie, or would if it had run here."""
+    folder = Path(study.tags.get(tracking.FOLDER_TAG, ""))
+    return folder if folder.is_absolute() and folder.is_dir() else ROOT / "multirun" / study.tags[tracking.STUDY_TAG]
+
+
+def table(facts: Facts) -> list[dict[str, Any]]:
+    """A row for each trial, best first: its objectives, what was searched, and where to find it."""
+    ranked = summary.ranked(facts.trials, facts.study.objectives, facts.study.directions)
+    return [
+        {
+            "trial": run.trial_number,
+            "status": summary.status_in_words(run),
+            **{objective: run.metrics.get(objective) for objective in facts.study.objectives},
+            **{
+                key: value if (value := space.value_of(dimension, run.setting(key))) is not None else run.setting(key)
+                for key, dimension in facts.dimensions.items()
+            },
+            "seconds": round(run.seconds, 1),
+            "run_id": run.run_id,
+        }
+        for run in ranked
+    ]
+
+
+def draw(facts: Facts) -> dict[str, tuple[str, Any]]:
+    """The interactive plots by the names of their files, each with its title and the figure."""
+    trials, objective = facts.plotted, facts.objective
+    best = facts.front[0].trial_number
+    keys = [key for key in facts.dimensions if len({str(one.settings.get(key)) for one in trials}) > 1]
+    is_log = {key: getattr(facts.dimensions[key], "log", False) for key in keys}
+    figures = {
+        "optimisation_history": (
+            "Optimisation history",
+            plots.draw_history(plots.history(trials, facts.direction), objective),
+        )
+    }
+    curves = [one for one in trials if one.curve]
+    if curves:
+        figures["learning_curves"] = ("Learning curves", plots.draw_curves(curves, objective, best))
+    shares = importances(facts.dimensions, [(one.settings, one.value) for one in trials], facts.direction)
+    if shares:
+        figures["parameter_importances"] = ("Importances", plots.draw_importances(shares, len(trials)))
+    if keys:
+        axes = [plots.axis(trials, key, is_log[key]) for key in keys]
+        coordinates = [plots.coordinate(trials, key, is_log[key]) for key in keys]
+        figures["parameters"] = ("Each parameter", plots.draw_axes(axes, objective, best))
+        figures["parallel_coordinates"] = (
+            "Parallel coordinates",
+            plots.draw_parallel(coordinates, [one.value for one in trials], objective),
+        )
+    return figures
+
+
+class _Evaluation(NamedTuple):
+    """What the best trial's model gets wrong."""
+
+    files: dict[str, bytes]
+    """To be kept with the trial, by name."""
+    classes: Sequence[str]
+    per_class: list[tuple[int, int]]
+    without_images: str
+    """Why the images of the mistakes cannot be shown, empty if they can."""
+
+    @classmethod
+    def of(cls, facts: Facts) -> "_Evaluation | None":
+        """None where the trial has kept no predictions."""
+        best = facts.front[0]
+        found = trust.predictions_of(best, "test")
+        text = tracking.read_text(best, CONFIG_FILE)
+        if found is None or text is None:
+            return None
+        settings = config.from_yaml(text).data
+        confusion = predictions.confusion_matrix(found, len(settings.classes))
+        per_class = predictions.accuracy_per_class(confusion)
+        rows = [
+            {
+                "class": name,
+                "correct": correct,
+                "images": images,
+                "accuracy": round(correct / images, 5) if images else "",
+            }
+            for name, (correct, images) in zip(settings.classes, per_class, strict=True)
+        ]
+        files = {
+            "confusion_matrix.png": plots.to_png(plots.draw_confusion(confusion, settings.classes)),
+            "accuracy_per_class.csv": _csv(rows).encode(),
+        }
+        without = ""
+        try:
+            files["most_confidently_wrong.png"] = _draw_mistakes(found, settings, best.digest)
+        except (SweepError, OSError) as error:
+            without = in_one_line(error)
+        return cls(files, settings.classes, per_class, without)
+
+
+def _draw_mistakes(found: Predictions, settings: data.DataConfig, digest: str) -> bytes:
+    dataset = data.load(data.here(settings))
+    if dataset.digest != digest:
+        raise SweepError(f"data.root={settings.root}: {settings.name} is not what the trial was trained on")
+    mistakes = predictions.most_confidently_wrong(found, MOST_MISTAKES)
+    images = dataset.splits.test.images[[mistake.image for mistake in mistakes]].numpy()
+    return plots.to_png(plots.draw_mistakes(mistakes, images, settings.classes))
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+p.best { font-size: 1.25rem; font-weight: 600; margin: .8rem 0 .3rem; }
+.remark { margin: .15rem 0; color: #45525f; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e7eb; white-space: nowrap; }
+th { background: #f5f7f9; } tr.best td { background: #fdf0f1; font-weight: 600; }
+pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: .85rem; }
+img { max-width: 100%; }
+"""
+
+
+def _page(
+    facts: Facts, figures: dict[str, tuple[str, Any]], rows: list[dict[str, Any]], evaluation: _Evaluation | None
+) -> str:
+    return "\n".join(
+        [
+            "<!doctype html>",
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(facts.name)}</title>',
+            '<meta name="viewport" content="width=device-width">',
+            f"<style>{STYLE}</style>{plots.plotly_script()}</head><body>",
+            *_sections(facts, figures, rows, evaluation),
+            "</body></html>\n",
+        ]
+    )
+
+
+def _sections(
+    facts: Facts, figures: dict[str, tuple[str, Any]], rows: list[dict[str, Any]], evaluation: _Evaluation | None
+) -> Iterator[str]:
+    yield f"<h1>Study {escape(facts.name)}</h1>"
+    counts, objectives = summary.counts_in_words(facts.trials), ", ".join(facts.study.objectives)
+    yield f"<p>{escape(counts)}; searched for the best {escape(objectives)}</p>"
+    for i, line in enumerate(summary.best_lines(facts.study, facts.front, list(facts.dimensions))):
+        yield f'<p class="{"best" if i == 0 else "remark"}">{escape(line)}</p>'
+    yield from (f'<p class="remark">{escape(remark)}</p>' for remark in facts.remarks)
+    confirmation = tracking.read_text(facts.study, CONFIRMATION_FILE)
+    if confirmation:
+        yield f"<h2>Confirmed with fresh seeds</h2><pre>{escape(confirmation)}</pre>"
+    for title, figure in figures.values():
+        yield f"<h2>{escape(title)}</h2>{plots.to_html(figure, whole=False)}"
+    if evaluation is not None:
+        yield f"<h2>Trial {facts.front[0].trial_number} on the test set</h2>"
+        for name in ("confusion_matrix.png", "most_confidently_wrong.png"):
+            if name in evaluation.files:
+                yield f"<p>{plots.as_image_tag(evaluation.files[name], name)}</p>"
+        if evaluation.without_images:
+            yield f'<p class="remark">The mistakes cannot be shown: {escape(evaluation.without_images)}</p>'
+        yield _html_table(
+            [
+                {"class": name, "accuracy": f"{correct / max(1, images):.2%}", "correct": correct, "images": images}
+                for name, (correct, images) in zip(evaluation.classes, evaluation.per_class, strict=True)
+            ]
+        )
+    yield f"<h2>All trials</h2>{_html_table(rows, facts.front)}"
+    composed = tracking.read_text(facts.study, CONFIG_FILE)
+    if composed:
+        yield f"<h2>The composed config</h2><pre>{escape(composed)}</pre>"
+
+
+def _html_table(rows: Sequence[dict[str, Any]], marked: Sequence[RunRecord] = ()) -> str:
+    numbers = {run.trial_number for run in marked}
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        f"<tr{' class=best' if row.get('trial') in numbers else ''}>"
+        + "".join(f"<td>{escape(_cell(name, value))}</td>" for name, value in row.items())
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if "/" in name:
+        return summary.value_in_words(name, value)
+    return f"{value:.4g}" if isinstance(value, float) and name != "seconds" else str(value)
+
+
+if __name__ == "__main__":
+    main()

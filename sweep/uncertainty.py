@@ -1,0 +1,111 @@
+"""How far a number can be trusted: the interval of an accuracy, what choosing by it does to it, which means differ."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+"""Of every interval and every comparison here."""
+Z = 1.959963984540054
+"""The normal distribution's quantile that belongs to LEVEL, two-sided."""
+NUM_RESAMPLES = 1000
+RESAMPLES_AT_ONCE = 100  # of MNIST's 10,000 images: 4 MB
+
+
+def interval(accuracy: float, num_images: int) -> tuple[float, float]:
+    """Where the accuracy on all images of this kind lies, at 95%, given that on `num_images` drawn from them.
+
+    Wilson's score interval (E. B. Wilson, 1927, "Probable inference, the law of succession, and statistical
+    inference", https://doi.org/10.1080/01621459.1927.10502953), which keeps its promise near 0 and 1 too
+    (Brown, Cai and DasGupta, 2001, https://doi.org/10.1214/ss/1009213286).
+
+    Args:
+        accuracy: 0 to 1.
+        num_images: 1 or more.
+    """
+    spread = Z**2 / num_images
+    middle = (accuracy + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * ((accuracy * (1 - accuracy) + spread / 4) / num_images) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def flattery(correct: NDArray[np.bool_], num_resamples: int = NUM_RESAMPLES) -> float:
+    """By how much the highest of several accuracies on the same images is expected to be too high, 0 to 1.
+
+    The best of many is also the luckiest of many. How much luck there was is found by choosing again: images
+    are drawn with replacement, the model that is best on them is scored on the images not drawn, which had no
+    part in the choice, and the overall best is scored on the same ones; the mean difference is the luck
+    (bootstrap bias corrected selection: Tsamardinos, Greasidou and Borboudakis, 2018, "Bootstrapping the
+    out-of-sample predictions for efficient and accurate cross-validation", https://doi.org/10.1007/s10994-018-5714-4).
+    Models that err on the same images, as good ones do, flatter less than independent ones, and this sees it.
+
+    Args:
+        correct: (num_models, num_images), whether each model gets each image right.
+        num_resamples: How often to choose again.
+    """
+    num_models, num_images = correct.shape
+    if num_models < 2:
+        return 0.0
+    right = correct.T.astype(np.float32)  # (num_images, num_models); sums of ones are exact in float32
+    best = int(right.sum(axis=0).argmax())
+    random = np.random.default_rng(0)
+    lost = []
+    for start in range(0, num_resamples, RESAMPLES_AT_ONCE):
+        drawn = np.stack(
+            [
+                np.bincount(random.integers(num_images, size=num_images), minlength=num_images)
+                for _ in range(min(RESAMPLES_AT_ONCE, num_resamples - start))
+            ]
+        )  # (resamples, num_images), how often each image was drawn
+        chosen = (drawn.astype(np.float32) @ right).argmax(axis=1)
+        left = (drawn == 0).astype(np.float32)
+        scores = (left @ right) / left.sum(axis=1, keepdims=True)  # on the images not drawn
+        lost.append(scores[:, best] - scores[np.arange(len(scores)), chosen])
+    return max(0.0, float(np.concatenate(lost).mean()))
+
+
+class Comparison(NamedTuple):
+    """Whether two groups of measurements have different means."""
+
+    one: str
+    other: str
+    difference: float
+    """The mean of `one` minus that of `other`."""
+    low: float
+    """The lower end of the difference's 95% interval."""
+    high: float
+
+    @property
+    def differ(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(groups: Mapping[str, Sequence[float]]) -> list[Comparison]:
+    """Every pair of groups, with intervals that hold at 95% for all of them together.
+
+    Tukey's honestly significant difference, as Kramer has it for groups of unequal size (Tukey, 1949, "Comparing
+    individual means in the analysis of variance", https://doi.org/10.2307/3001913; Kramer, 1956), which takes the
+    spread to be the same in all groups, and so learns it from all of them: with three seeds each, one group alone
+    tells little of it.
+
+    Args:
+        groups: By name, two or more measurements in each.
+    """
+    from scipy.stats import tukey_hsd  # takes a second that the summary of a study need not wait
+
+    names = list(groups)
+    if len(names) < 2:
+        return []
+    if all(len(set(values)) == 1 for values in groups.values()):  # no spread at all: every difference is real
+        differences = {(a, b): groups[a][0] - groups[b][0] for a, b in combinations(names, 2)}
+        return [Comparison(a, b, value, value, value) for (a, b), value in differences.items()]
+    found = tukey_hsd(*groups.values())
+    bounds = found.confidence_interval(LEVEL)
+    return [
+        Comparison(names[i], names[j], float(found.statistic[i, j]), float(bounds.low[i, j]), float(bounds.high[i, j]))
+        for i, j in combinations(range(len(names)), 2)
+    ]
