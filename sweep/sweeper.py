@@ -419,9 +419,10 @@ def _settle_study_name(config: DictConfig) -> str:
     By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
     name = str(config.hydra.sweeper.study_name)
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best"):
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best", "visualize"):
         raise SweepError(
-            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; runs and best are taken"
+            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; runs, best and visualize are "
+            "taken"
         )
     sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
     with read_write(sweeper), read_write(overrides):

@@ -24,6 +24,7 @@ from filelock import FileLock
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run as RunEntity
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -42,6 +43,14 @@ DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 STOPPED_TAG = "sweep.stopped"
 COPY_TAG = "sweep.copy_of"
+RERUN_TAG = "sweep.rerun_of"
+COMMIT_TAG = "mlflow.source.git.commit"
+DIRTY_TAG = "sweep.git_dirty"
+DEVICE_TAG = "sweep.device"
+PROCESSOR_TAG = "sweep.processor"
+PRECISION_TAG = "sweep.precision"
+THREADS_TAG = "sweep.num_threads"
+TORCH_TAG = "sweep.torch"
 OVERRIDES_TAG = "sweep.overrides"
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
@@ -71,6 +80,10 @@ class Run(ABC):
     @abstractmethod
     def log_note(self, text: str) -> None:
         """Put `text`, in Markdown, at the head of the run's page, in place of what was there."""
+
+    @abstractmethod
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record facts that are not settings, by which runs can be found and compared."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -114,6 +127,7 @@ class NoRun(Run):
     def log_params(self, params: Mapping[str, Any]) -> None: ...
     def log_params_once(self, params: Mapping[str, Any]) -> None: ...
     def log_note(self, text: str) -> None: ...
+    def log_tags(self, tags: Mapping[str, str]) -> None: ...
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
     def log_dataset(self, name: str, digest: str, origin: str) -> None: ...
     def log_file(self, path: Path) -> None: ...
@@ -138,6 +152,9 @@ class MLflowRun(Run):
 
     def log_note(self, text: str) -> None:
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        MlflowClient().log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
@@ -344,8 +361,8 @@ def _git_tags() -> dict[str, str]:
 
     try:
         return {
-            "mlflow.source.git.commit": git("rev-parse", "HEAD"),
-            "sweep.git_dirty": str(bool(git("status", "--porcelain"))).lower(),
+            COMMIT_TAG: git("rev-parse", "HEAD"),
+            DIRTY_TAG: str(bool(git("status", "--porcelain"))).lower(),
         }
     except (OSError, subprocess.SubprocessError):
         return {}
@@ -432,6 +449,11 @@ def find_study(name: str | None) -> RunRecord:
     return found[0]
 
 
+def studies() -> list[RunRecord]:
+    """The parent run of every study, newest first."""
+    return _search(f"tags.`{KIND_TAG}` = 'study'")
+
+
 def trials_of(study: RunRecord) -> list[RunRecord]:
     """The trials of `study`, by their numbers."""
     found = _search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
@@ -449,6 +471,11 @@ def runs_in(experiment: str) -> list[RunRecord]:
         known = ", ".join(sorted(e.name for e in MlflowClient().search_experiments()))
         raise SweepError(f"experiment={experiment}: MLflow has {known}")
     return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
+
+
+def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
+    """The values of each metric of `run` by epoch."""
+    return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
 
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:

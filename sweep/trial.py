@@ -72,11 +72,11 @@ def run(config: Config, job: Job) -> list[float] | None:
     """
     try:
         if not config.tracking.enabled:
-            return _train(config, job, tracking.NoRun())
+            return train(config, job, tracking.NoRun())
         tracking.connect()
         tags = tracking.objective_tags(config.objective, map(configs.direction, config.objective))
         with _open_run(config.tracking.experiment, job, tags) as record:
-            return _train(config, job, record)
+            return train(config, job, record)
     except Stopped as stopped:
         log.info("%s: %s", job.name, stopped)
         return None
@@ -117,7 +117,13 @@ def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContex
     return tracking.open_run(experiment, job.name, tags=tags, parent=parent)
 
 
-def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
+def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
+    """What `run` does, with a `record` that is open already.
+
+    Raises:
+        SweepError: As `run` does.
+        Stopped: The study, or whoever gave `job.handle`, wants no more epochs.
+    """
     started = time.perf_counter()
     device = loop.pick_device(config.device)
     precision = loop.pick_precision(config.precision, device)
@@ -134,6 +140,7 @@ def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     with replacing(job.output_dir / CONFIG_FILE) as part:
         part.write_text(configs.to_yaml(config))
     record.log_params(configs.flatten(config))
+    record.log_tags(circumstances(device, precision))
     record.log_dataset(config.data.name, dataset.digest, config.data.origin)
     record.log_file(job.output_dir / CONFIG_FILE)
     log.info(
@@ -190,6 +197,18 @@ def _train(config: Config, job: Job, record: tracking.Run) -> list[float]:
         time.perf_counter() - started,
     )
     return values
+
+
+def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str]:
+    """What else decides the last bits of a result, as tags of its run; settings may leave it to the machine."""
+    is_cuda = device.type == "cuda"
+    return {
+        tracking.DEVICE_TAG: device.type,
+        tracking.PROCESSOR_TAG: torch.cuda.get_device_name() if is_cuda else torch.backends.cpu.get_cpu_capability(),
+        tracking.PRECISION_TAG: str(precision).removeprefix("torch."),
+        tracking.THREADS_TAG: str(torch.get_num_threads()),
+        tracking.TORCH_TAG: torch.__version__,
+    }
 
 
 def _loaders(

@@ -30,6 +30,8 @@ PROCESSES.set_forkserver_preload(
         *PRELOADED,
         "sweep.best",
         "sweep.confirm",
+        "sweep.rerun",
+        "sweep.visualize",
         "sweep.search",
         "hydra_plugins.hydra_optuna_sweeper._impl",
         "sklearn.datasets",

@@ -34,6 +34,9 @@ def test_a_run_leaves_its_record_its_weights_and_a_model_that_scores_what_was_re
     assert run.data.params["seed"] == "3"
     assert run.data.tags["sweep.overrides"].startswith("output_dir=")
     assert "mlflow.source.git.commit" in run.data.tags
+    assert {
+        f"sweep.{what}" for what in ("device", "processor", "precision", "num_threads", "torch")
+    } <= run.data.tags.keys()
     steps = [m.step for m in project.client().get_metric_history(run.info.run_id, "test/accuracy")]
     assert steps == [1, 2]
     assert {"train/loss", "test/loss", "test/accuracy"} <= run.data.metrics.keys()
