@@ -11,7 +11,7 @@ screenshots and drawings.
 
 import warnings
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -41,8 +41,8 @@ LEAST_CONTRAST = 0.05
 
 NOISE = 6.0
 
-NOISY = 0.01
-"""The standard deviation of noise above which an image is smoothed."""
+NOISY = INK / 4
+"""The noise, as a share of the strongest ink, above which an image is smoothed; a small one would lose by it."""
 
 RIM = 0.06
 """The share of the strongest ink above which a pixel beside ink belongs to it, as the pale outline of a stroke."""
@@ -97,28 +97,30 @@ def open_image(file: Path | IO[bytes], name: str) -> Image.Image:
     except FileNotFoundError as error:
         raise SweepError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
-        raise SweepError(f"{name}: is a folder; name the image files in it, as in {name}/*.png") from error
+        raise SweepError(f"{name}: it is a folder; name the image files in it, as in {name}/*.png") from error
     except UnidentifiedImageError as error:
-        raise SweepError(f"{name}: is no image; give a PNG or JPEG file") from error
+        raise SweepError(f"{name}: it is no image; give a PNG or JPEG file") from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise SweepError(f"{name}: has more than {most} million pixels; scale it down first") from error
+        raise SweepError(f"{name}: it has more than {most} million pixels; scale it down first") from error
     except Exception as error:  # damaged files come out of Pillow's many readers as all sorts
-        raise SweepError(f"{name}: cannot be read as an image ({in_one_line(error, 100)})") from error
+        raise SweepError(f"{name}: it cannot be read as an image ({in_one_line(error, 100)})") from error
 
 
 def _grey(image: Image.Image) -> Grey:
     """(H, W) from 0 to 1, at most LONGEST on either side; what is transparent is as the ground around the ink."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        # A 16-bit image may come as 32-bit integers; how strong its ink is does not matter, only that noise stays noise.
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        # 16 bits may come as 32-bit integers; divided by what 16 bits can hold, so that faint noise stays faint.
         image = Image.fromarray(values / max(65535.0 if image.mode != "F" else 1.0, float(values.max())))
     elif image.has_transparency_data:
         image = image.convert("RGBA").convert("LA")
     else:
         image = image.convert("L")
     image = image.reduce(max(1, -(-max(image.size) // LONGEST)))
-    pixels = np.asarray(image, dtype=np.float32) / (1 if image.mode == "F" else 255)
+    pixels = np.array(image, dtype=np.float32)
+    if image.mode != "F":
+        pixels /= 255
     return _on_ground(pixels[..., 0], pixels[..., 1]) if pixels.ndim == 3 else pixels
 
 
@@ -128,10 +130,8 @@ def _on_ground(grey: Grey, alpha: Grey) -> Grey:
     if not seen.size:
         return np.zeros_like(grey)
     low, middle, high = np.quantile(seen, [0.02, 0.5, 0.98])
-    if high - low < 0.25:  # all of one shade: ink, and nothing else
-        ground = 0.0 if middle > 0.5 else 1.0
-    else:  # a picture with cut corners
-        ground = float(middle)
+    # All of one shade, it is ink and nothing else; otherwise a picture with its corners cut.
+    ground = float(middle < 0.5) if high - low < 0.25 else float(middle)
     return (grey * alpha + ground * (1 - alpha)).astype(np.float32)
 
 
@@ -141,13 +141,9 @@ def _ink(grey: Grey) -> Grey:
     Raises:
         SweepError: There is nothing but the ground.
     """
-    ground, noise = _ground(grey)
-    if noise > NOISY:
-        grey = ndimage.gaussian_filter(grey, 1)
-        ground, noise = _ground(grey)
-    difference = grey - ground
-    # Ink is what differs most; noise differs both ways.
-    ink = np.maximum(difference * np.sign((difference.astype(np.float64) ** 3).sum()), 0)
+    ink, noise = _above_ground(grey)
+    if NOISY * ink.max() < noise:
+        ink, noise = _above_ground(ndimage.gaussian_filter(grey, 1))
     strongest = float(ink.max())
     if strongest < max(LEAST_CONTRAST, NOISE * noise):
         raise SweepError("there is nothing in it; draw one digit, darker or lighter than its ground")
@@ -157,6 +153,15 @@ def _ink(grey: Grey) -> Grey:
     return np.where(is_ink, ink, 0)
 
 
+def _above_ground(grey: Grey) -> tuple[Grey, float]:
+    """How much each pixel of `grey` (H, W) differs from the ground to the side on which ink is, and the noise."""
+    ground, noise = _ground(grey)
+    difference = grey - ground
+    # Ink is what differs most; noise differs both ways.
+    side = np.sign((difference.astype(np.float64) ** 3).sum())
+    return np.maximum(difference * np.float32(side), 0), noise
+
+
 def _ground(grey: Grey) -> tuple[Grey, float]:
     """How bright the ground of `grey` (H, W) is at each pixel, and the standard deviation of its noise.
 
@@ -164,21 +169,24 @@ def _ground(grey: Grey) -> tuple[Grey, float]:
     else is like it.
     """
     height, width = grey.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    step = 1 + max(height, width) // 200  # enough to fit six numbers
-    some = tuple(values[::step, ::step].ravel() for values in (y, x, grey))
-    margin = np.maximum(abs(some[0]), abs(some[1])) >= min(0.92, 1 - 2 / max(height, width))
+    y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    step = 1 + max(height, width) // 100  # enough to fit six numbers
+    some_y, some_x = (side.ravel() for side in np.meshgrid(y[::step], x[::step], indexing="ij"))
+    some_grey = grey[::step, ::step].ravel()
+    margin = np.maximum(abs(some_y), abs(some_x)) >= min(0.92, 1 - 2 / max(height, width))
     surface = np.zeros(6)
-    surface[0] = np.median(some[2][margin])
+    surface[0] = np.median(some_grey[margin])
     for among in [margin] * 5 + [np.full_like(margin, True)] * 3:
-        terms, values = _terms(some[0][among], some[1][among]), some[2][among]
+        terms, values = _terms(some_y[among], some_x[among]), some_grey[among]
         distance = abs(values - terms @ surface)
         if among is margin:
             spread = 1.4826 * float(np.median(distance))  # the standard deviation, of what is normally distributed
         is_ground = distance <= max(3 * spread, 2 / 255)
         surface = np.linalg.lstsq(terms[is_ground], values[is_ground], rcond=None)[0]
     noise = float(np.std((values - terms @ surface)[is_ground]))
-    return (_terms(y, x) @ surface).astype(np.float32), noise
+    constant, by_y, by_x, by_yy, by_yx, by_xx = surface
+    fitted = (constant + by_y * y + by_yy * y * y)[:, None] + (by_x * x + by_xx * x * x) + by_yx * np.outer(y, x)
+    return fitted.astype(np.float32), noise
 
 
 def _terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,8 +203,9 @@ def _digit(ink: Grey) -> Grey:
     ink = np.where((sizes >= SPECK * max(ink.shape))[pieces], ink, 0)
     if not ink.any():
         raise SweepError("there is nothing in it but specks; draw one digit, as large as you like")
-    half_stroke = ndimage.distance_transform_edt(pieces == masses.argmax()).max()
-    pieces, sizes, masses = _pieces(ink, reach=half_stroke)
+    heaviest = ndimage.find_objects((pieces == masses.argmax()).astype(np.int8))[0]
+    half_stroke = ndimage.distance_transform_edt(np.pad(ink[heaviest] > 0, 1)).max()
+    pieces, sizes, masses = _pieces(ink, reach=int(half_stroke))
     edge = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
     inner = masses.copy()
     inner[edge] = 0
@@ -205,13 +214,13 @@ def _digit(ink: Grey) -> Grey:
     return np.where((masses >= PART * masses.max())[pieces], ink, 0)
 
 
-def _pieces(ink: Grey, reach: float) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+def _pieces(ink: Grey, reach: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     """The connected pieces of `ink` (H, W), where gaps of twice `reach` do not separate.
 
     Returns:
         Each pixel's piece, (H, W), 0 for none; each piece's longer side and how much ink it has, both 0 for piece 0.
     """
-    near = ndimage.distance_transform_edt(ink == 0) <= reach
+    near = ndimage.maximum_filter(ink > 0, 2 * reach + 1)
     pieces, count = ndimage.label(near, np.ones((3, 3)))
     pieces[ink == 0] = 0
     places = ndimage.find_objects(pieces)
