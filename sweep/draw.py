@@ -6,6 +6,7 @@ python sweep/draw.py --study NAME    or --experiment NAME, --run ID, --model NAM
 
 import argparse
 import logging
+import os
 import socket
 import sys
 from io import BytesIO
@@ -74,7 +75,7 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "there are ports up to 65535"
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there are ports up to 65535"
         raise SweepError(f"--port={port}: cannot be listened on ({reason}); choose another, or 0 for any") from error
 
 

@@ -255,7 +255,8 @@ def _thickened(ink: Grey, radius: float) -> Grey:
     """`ink` (H, W) as a pen would leave it whose point is larger by `radius`, in pixels."""
     reach = round(radius)
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
-    return ndimage.maximum_filter(np.pad(ink, reach), footprint=y * y + x * x <= radius * radius)
+    thick = ndimage.maximum_filter(np.pad(ink, reach), footprint=y * y + x * x <= radius * radius)
+    return np.minimum(thick / np.median(thick[thick > 0]), 1)  # hairlines have become pale in scaling
 
 
 def _centred(ink: Grey) -> Grey:

@@ -13,7 +13,7 @@ from PIL import Image
 from sweep import data, handwriting
 from sweep.trial import Classifier, load_classifier
 
-NUM_DIGITS = 250
+NUM_DIGITS = 200
 """Of the test set, evenly over it."""
 
 
