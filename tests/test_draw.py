@@ -50,12 +50,15 @@ def started(project: Project, *arguments: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Iterator[Page]:
     """The page of a model of MNIST, the champion of its name."""
     if not (MNIST_ROOT / "MNIST").is_dir():
         pytest.skip("needs MNIST: set SWEEP_DATA_ROOT to a folder that has it")
     project = Project(tmp_path_factory.mktemp("draw"))
-    finished = project.train(f"data.root={MNIST_ROOT}", "epochs=1", "optimizer.lr=0.01", "model.widths=[256]")
+    shutil.copy(empty_record, project.folder / "mlflow.db")
+    finished = project.train(
+        f"data.root={MNIST_ROOT}", "epochs=1", "optimizer.lr=0.01", "model.widths=[128]", "data.batch_size=256"
+    )
     assert finished.status == 0, finished.err
     client, (run,) = project.client(), project.runs("trial")
     client.create_registered_model("reader")

@@ -1,5 +1,6 @@
 """Reading digits from files, by a model that the command line trained."""
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ NUM_DIGITS = 200
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A study of one MLP on MNIST, which has four files of test digits beside it."""
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Project:
+    """A study of one MLP on MNIST, by the name of mine."""
     if not (MNIST_ROOT / "MNIST").is_dir():
         pytest.skip("needs MNIST: set SWEEP_DATA_ROOT to a folder that has it")
     project = Project(tmp_path_factory.mktemp("predict"))
+    shutil.copy(empty_record, project.folder / "mlflow.db")
     job = (f"data.root={MNIST_ROOT}", "epochs=1", "optimizer.lr=0.01", "hydra.sweeper.study_name=mine")
     finished = project.train("-m", *job)
     assert finished.status == 0, finished.err
