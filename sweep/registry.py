@@ -106,6 +106,11 @@ def _logged_model(run: RunRecord) -> str:
     return str(outputs.model_outputs[-1].model_id)
 
 
+def champions() -> list[str]:
+    """The names that have a champion, by the alphabet."""
+    return sorted(model.name for model in MlflowClient().search_registered_models() if ALIAS in model.aliases)
+
+
 def _champion(name: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, ALIAS)

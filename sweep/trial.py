@@ -256,3 +256,8 @@ def load_classifier(folder: str | Path) -> Classifier:
     except (OSError, RuntimeError) as error:
         raise SweepError(f"{folder}: no {CONFIG_FILE} with its {WEIGHTS_FILE} to load ({error})") from error
     return classifier.eval()
+
+
+def load_classes(folder: str | Path) -> tuple[str, ...]:
+    """The names of what the classifier in `folder` tells apart, in the order of its logits."""
+    return configs.from_yaml((Path(folder) / CONFIG_FILE).read_text()).data.classes

@@ -1,0 +1,270 @@
+"""Handwriting as people have it, made into an image like those a digit reader was trained on.
+
+    image file  ->  grey  ->  ink  ->  the digit's own ink, cropped  ->  20x20  ->  28x28, centred by mass
+
+The steps from the crop on are those of MNIST's makers: the digit is scaled to fit a box of 20x20 pixels with its
+aspect ratio kept, which leaves grey levels, and its centre of mass is put at the centre of 28x28 (LeCun, Cortes and
+Burges, http://yann.lecun.com/exdb/mnist/; LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to
+Document Recognition, 1998, section III.A). Theirs were black and white scans; what comes before is for photographs,
+screenshots and drawings.
+"""
+
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+from torch import Tensor
+
+from sweep.errors import SweepError, in_one_line
+
+Grey = NDArray[np.float32]
+
+FIELD, BOX = 28, 20
+"""Sides of the image that comes out and of the box that the digit fits, in pixels."""
+
+CENTRE = 14
+"""The row and the column, counted from 0, that the centre of mass is rounded to, as it is in all of MNIST's images."""
+
+LONGEST = 1000
+"""Pixels on the longer side of an image, above which it is reduced; a digit needs 20 of them."""
+
+INK = 0.25
+"""The share of the strongest ink above which a pixel is ink: shadows and what JPEG leaves around a stroke are below."""
+
+LEAST_CONTRAST = 0.05
+"""Ink differs from paper by at least this share of the way from black to white, and by NOISE times the noise."""
+
+NOISE = 6.0
+
+NOISY = INK / 4
+"""The noise, as a share of the strongest ink, above which an image is smoothed; a small one would lose by it."""
+
+RIM = 0.06
+"""The share of the strongest ink above which a pixel beside ink belongs to it, as the pale outline of a stroke."""
+
+SPECK = 0.02
+"""Pieces smaller than this share of the image's longer side are dust."""
+
+PART = 0.1
+"""Pieces with less than this share of the heaviest one's ink are not the digit's."""
+
+THIN, USUAL = 0.08, 0.11
+"""Widths of strokes as shares of the digit's size: 95 of 100 of MNIST's are above the first, half above the second."""
+
+
+def prepare(image: Image.Image) -> Tensor:
+    """A picture of one digit, as MNIST's makers would have prepared it.
+
+    Args:
+        image: Of any size and kind; dark ink on light ground or the other way round, or on a transparent one.
+
+    Returns:
+        (1, 28, 28) in [0, 1], 0 for the ground and 1 for the ink.
+
+    Raises:
+        SweepError: There is nothing in it.
+    """
+    ink = _crop(_digit(_ink(_grey(image))))
+    box = _resize(ink, 4 * BOX)
+    width = _stroke_width(box) / max(box.shape)
+    if width < THIN:
+        ink = _crop(_thickened(box, (USUAL - width) / 2 * max(box.shape)))
+    ink = _resize(ink, BOX)
+    return torch.from_numpy(_centred(ink / ink.max())).unsqueeze(0)
+
+
+def open_image(file: Path | IO[bytes], name: str) -> Image.Image:
+    """The image in `file`, upright, with all of its pixels read.
+
+    Args:
+        file: Where it is.
+        name: What to call it in an error.
+
+    Raises:
+        SweepError: It is not there, or is not a whole image.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of 90 million pixels, which cameras have by now, and refuses twice as many.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise SweepError(f"{name}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise SweepError(f"{name}: it is a folder; name the image files in it, as in {name}/*.png") from error
+    except UnidentifiedImageError as error:
+        raise SweepError(f"{name}: it is no image; give a PNG or JPEG file") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise SweepError(f"{name}: it has more than {most} million pixels; scale it down first") from error
+    except Exception as error:  # damaged files come out of Pillow's many readers as all sorts
+        raise SweepError(f"{name}: it cannot be read as an image ({in_one_line(error, 100)})") from error
+
+
+def _grey(image: Image.Image) -> Grey:
+    """(H, W) from 0 to 1, at most LONGEST on either side; what is transparent is as the ground around the ink."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        # 16 bits may come as 32-bit integers; divided by what 16 bits can hold, so that faint noise stays faint.
+        image = Image.fromarray(values / max(65535.0 if image.mode != "F" else 1.0, float(values.max())))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA").convert("LA")
+    else:
+        image = image.convert("L")
+    image = image.reduce(max(1, -(-max(image.size) // LONGEST)))
+    pixels = np.array(image, dtype=np.float32)
+    if image.mode != "F":
+        pixels /= 255
+    return _on_ground(pixels[..., 0], pixels[..., 1]) if pixels.ndim == 3 else pixels
+
+
+def _on_ground(grey: Grey, alpha: Grey) -> Grey:
+    """What is seen of `grey` through `alpha`, on a ground that sets it off."""
+    seen = grey[alpha > 0.5]
+    if not seen.size:
+        return np.zeros_like(grey)
+    low, middle, high = np.quantile(seen, [0.02, 0.5, 0.98])
+    # All of one shade, it is ink and nothing else; otherwise a picture with its corners cut.
+    ground = float(middle < 0.5) if high - low < 0.25 else float(middle)
+    return (grey * alpha + ground * (1 - alpha)).astype(np.float32)
+
+
+def _ink(grey: Grey) -> Grey:
+    """How much each pixel of `grey` (H, W) differs from the ground, the way that ink does; 0 where there is none.
+
+    Raises:
+        SweepError: There is nothing but the ground.
+    """
+    ink, noise = _above_ground(grey)
+    if NOISY * ink.max() < noise:
+        ink, noise = _above_ground(ndimage.gaussian_filter(grey, 1))
+    strongest = float(ink.max())
+    if strongest < max(LEAST_CONTRAST, NOISE * noise):
+        raise SweepError("there is nothing in it; draw one digit, darker or lighter than its ground")
+    is_ink = ink > INK * strongest
+    # With the pale rim of the strokes.
+    is_ink = ndimage.binary_dilation(is_ink, np.ones((3, 3))) & (ink > RIM * strongest)
+    return np.where(is_ink, ink, 0)
+
+
+def _above_ground(grey: Grey) -> tuple[Grey, float]:
+    """How much each pixel of `grey` (H, W) differs from the ground to the side on which ink is, and the noise."""
+    ground, noise = _ground(grey)
+    difference = grey - ground
+    # Ink is what differs most; noise differs both ways.
+    side = np.sign((difference.astype(np.float64) ** 3).sum())
+    return np.maximum(difference * np.float32(side), 0), noise
+
+
+def _ground(grey: Grey) -> tuple[Grey, float]:
+    """How bright the ground of `grey` (H, W) is at each pixel, and the standard deviation of its noise.
+
+    A surface of second degree, for light that comes from one side, fitted to the margin and then to whatever
+    else is like it.
+    """
+    height, width = grey.shape
+    y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
+    step = 1 + max(height, width) // 100  # enough to fit six numbers
+    some_y, some_x = (side.ravel() for side in np.meshgrid(y[::step], x[::step], indexing="ij"))
+    some_grey = grey[::step, ::step].ravel()
+    margin = np.maximum(abs(some_y), abs(some_x)) >= min(0.92, 1 - 2 / max(height, width))
+    surface = np.zeros(6)
+    surface[0] = np.median(some_grey[margin])
+    for among in [margin] * 5 + [np.full_like(margin, True)] * 3:
+        terms, values = _terms(some_y[among], some_x[among]), some_grey[among]
+        distance = abs(values - terms @ surface)
+        if among is margin:
+            spread = 1.4826 * float(np.median(distance))  # the standard deviation, of what is normally distributed
+        is_ground = distance <= max(3 * spread, 2 / 255)
+        surface = np.linalg.lstsq(terms[is_ground], values[is_ground], rcond=None)[0]
+    noise = float(np.std((values - terms @ surface)[is_ground]))
+    constant, by_y, by_x, by_yy, by_yx, by_xx = surface
+    fitted = (constant + by_y * y + by_yy * y * y)[:, None] + (by_x * x + by_xx * x * x) + by_yx * np.outer(y, x)
+    return fitted.astype(np.float32), noise
+
+
+def _terms(y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.ones_like(y), y, x, y * y, y * x, x * x], axis=-1)
+
+
+def _digit(ink: Grey) -> Grey:
+    """`ink` (H, W) without what is not the digit's: dust, and what comes in over the edges.
+
+    Raises:
+        SweepError: There is only dust.
+    """
+    pieces, sizes, masses = _pieces(ink, reach=0)
+    ink = np.where((sizes >= SPECK * max(ink.shape))[pieces], ink, 0)
+    if not ink.any():
+        raise SweepError("there is nothing in it but specks; draw one digit, as large as you like")
+    heaviest = ndimage.find_objects((pieces == masses.argmax()).astype(np.int8))[0]
+    half_stroke = ndimage.distance_transform_edt(np.pad(ink[heaviest] > 0, 1)).max()
+    pieces, sizes, masses = _pieces(ink, reach=int(half_stroke))
+    edge = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    inner = masses.copy()
+    inner[edge] = 0
+    if inner.max() >= PART * masses.max():  # else it is the digit that touches the edge
+        masses = inner
+    return np.where((masses >= PART * masses.max())[pieces], ink, 0)
+
+
+def _pieces(ink: Grey, reach: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """The connected pieces of `ink` (H, W), where gaps of twice `reach` do not separate.
+
+    Returns:
+        Each pixel's piece, (H, W), 0 for none; each piece's longer side and how much ink it has, both 0 for piece 0.
+    """
+    near = ndimage.maximum_filter(ink > 0, 2 * reach + 1)
+    pieces, count = ndimage.label(near, np.ones((3, 3)))
+    pieces[ink == 0] = 0
+    places = ndimage.find_objects(pieces)
+    sizes = [0] + [max(side.stop - side.start for side in place) for place in places]
+    masses = ndimage.sum_labels(ink, pieces, np.arange(count + 1))
+    masses[0] = 0
+    return pieces, np.array(sizes, dtype=np.float64), masses
+
+
+def _crop(ink: Grey) -> Grey:
+    """`ink` without the empty rows and columns around it, the strongest at 1."""
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # A few pixels are darker than the pen is.
+    return np.minimum(cropped / np.quantile(cropped[cropped > 0], 0.99), 1)
+
+
+def _resize(ink: Grey, longest: int) -> Grey:
+    """`ink` (H, W) with its longer side scaled to `longest` pixels, without aliasing."""
+    scale = longest / max(ink.shape)
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _stroke_width(ink: Grey) -> float:
+    """How wide the strokes of `ink` (H, W) are on average, in pixels: twice their area by their outline's length."""
+    dy, dx = np.gradient(np.pad(ink, 1))
+    return float(2 * ink.sum() / np.hypot(dy, dx).sum())
+
+
+def _thickened(ink: Grey, radius: float) -> Grey:
+    """`ink` (H, W) as a pen would leave it whose point is larger by `radius`, in pixels."""
+    reach = round(radius)
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    thick = ndimage.maximum_filter(np.pad(ink, reach), footprint=y * y + x * x <= radius * radius)
+    return np.minimum(thick / np.median(thick[thick > 0]), 1)  # hairlines have become pale in scaling
+
+
+def _centred(ink: Grey) -> Grey:
+    """`ink` (H, W), up to 20x20, in 28x28 with its centre of mass in the middle, all of it inside."""
+    field = np.zeros((FIELD, FIELD), dtype=np.float32)
+    place = tuple(
+        slice(start := int(np.clip(round(CENTRE - mass), 0, FIELD - side)), start + side)
+        for mass, side in zip(ndimage.center_of_mass(ink), ink.shape, strict=True)
+    )
+    field[place] = ink
+    return field
