@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
 from sweep import space, summary, tracking, trial
-from sweep.config import Config, direction
+from sweep.config import GROUPS, Config, direction
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.tracking import Run, RunRecord
 
@@ -60,10 +60,17 @@ def open_study(
         tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
         tracking.FOLDER_TAG: str(Path(composed.hydra.sweep.dir).resolve()),
     }
-    with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id) as run:
+    with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
+        tracking.save_view(tracking.find_run(run.run_id), _params(dimensions))
         run.log_text(_composed(composed), trial.CONFIG_FILE)
         run.log_text(space.to_json(dimensions), space.SPACE_FILE)
         yield run
+
+
+def _params(dimensions: Iterable[str]) -> list[str]:
+    """The params of a trial that tell its values for `dimensions`; a list's length shows in its items."""
+    keys = [key.lstrip("+") for key in dimensions if not key.endswith(space.LENGTH)]
+    return [f"{key}.name" if key in GROUPS else key for key in keys]
 
 
 def _composed(config: DictConfig) -> str:
@@ -148,10 +155,13 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
 
     try:
         facts = report.gather(study)
-        return facts.remarks, report.where(report.write(facts))
+        return facts.remarks, report.where(study, report.write(facts))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
         again = f"python sweep/report.py --study {study.tags[tracking.STUDY_TAG]}"
-        return [], [f"report  could not be made ({in_one_line(error, 200)}); again: {again}", *report.where(None)]
+        return [], [
+            f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
+            *report.where(study, None),
+        ]
 
 
 def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) -> None:

@@ -79,12 +79,17 @@ def main(arguments: list[str] | None = None) -> None:
         path = write(facts)
     except (SweepError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(summary.tell(facts.study, facts.trials, facts.front, list(facts.dimensions), facts.remarks, where(path)))
+    print(
+        summary.tell(
+            facts.study, facts.trials, facts.front, list(facts.dimensions), facts.remarks, where(facts.study, path)
+        )
+    )
 
 
-def where(page: Path | None) -> list[str]:
+def where(study: RunRecord, page: Path | None) -> list[str]:
     """The lines that say where to look: at the `page`, if it was made, and in MLflow."""
-    return [*([f"report  {page}"] if page else []), f"look    {tracking.where_to_look()}"]
+    look, *more = tracking.where_to_look(study)
+    return [*([f"report  {page}"] if page else []), f"look    {look}", *(f"        {line}" for line in more)]
 
 
 def gather(study: RunRecord) -> Facts:
@@ -188,7 +193,8 @@ def write(facts: Facts) -> Path:
         (folder / f"{TABLE_FILE}.csv").write_text(_csv(rows))
         (folder / REPORT_FILE).write_text(page)
         run.log_folder(folder)
-    run.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{TABLE_FILE}.json")
+    # MLflow's page takes a dot in a column's name for a level of nesting, and finds nothing there.
+    run.log_table({key.replace(".", "/"): [row[key] for row in rows] for key in rows[0]}, f"{TABLE_FILE}.json")
     if evaluation is not None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "evaluation"

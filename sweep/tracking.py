@@ -261,7 +261,13 @@ def _answering_soon() -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_run(
-    experiment: str, name: str, *, tags: Mapping[str, str], parent: "RunRecord | None" = None, run_id: str | None = None
+    experiment: str,
+    name: str,
+    *,
+    tags: Mapping[str, str],
+    parent: "RunRecord | None" = None,
+    run_id: str | None = None,
+    watch_machine: bool = False,
 ) -> Iterator[MLflowRun]:
     """A run named `name`, closed as FINISHED when it is left.
 
@@ -274,6 +280,7 @@ def open_run(
         tags: Set from the start, besides the state of the git repository.
         parent: The run under which this one is shown.
         run_id: The run to go on with, in place of a new one.
+        watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
     """
     active = mlflow.start_run(
         run_id=run_id,
@@ -281,6 +288,7 @@ def open_run(
         run_name=name,
         tags={**_git_tags(), **tags},
         parent_run_id=parent.run_id if parent and not run_id else None,
+        log_system_metrics=watch_machine,
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     )
     status, reason = "FINISHED", {}
@@ -539,13 +547,35 @@ def load_model(folder: Path) -> nn.Module:
     return mlflow.pytorch.load_model(str(folder))
 
 
-def where_to_look() -> str:
-    """What to type, or where to go, to see the record."""
+def save_view(study: RunRecord, params: Sequence[str]) -> None:
+    """Keep with the experiment how MLflow's pages should list the trials of `study`: see `where_to_look`.
+
+    Best first, with the objectives and these `params` as columns. It is what a person saves with MLflow's *Share*
+    button; the pages by themselves show neither metrics nor params, and open on what was made for language models.
+    """
+    columns = [f"metrics.`{objective}`" for objective in study.objectives]
+    name = study.tags[STUDY_TAG]
+    view = {
+        "searchFilter": f"tags.`{STUDY_TAG}` = '{_quoted(name)}' and tags.`{KIND_TAG}` = 'trial'",
+        "orderByKey": columns[0],
+        "orderByAsc": study.directions[0] == "minimize",
+        "selectedColumns": [*columns, *(f"params.`{param}`" for param in params)],
+    }
+    MlflowClient().set_experiment_tag(study.experiment_id, f"mlflow.sharedViewState.{name}", json.dumps(view))
+
+
+def where_to_look(study: RunRecord) -> list[str]:
+    """What to type, and which page to open, to see the trials of `study`."""
     uri = mlflow.get_tracking_uri()
-    if uri == DEFAULT_URI:
-        return "mlflow ui    (in the project's root; then open http://127.0.0.1:5000)"
-    shown = without_password(uri)
-    return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
+    page = (
+        f"/#/experiments/{study.experiment_id}/runs"
+        f"?workflowType=machine_learning&viewStateShareKey={study.tags[STUDY_TAG]}"
+    )
+    if uri.startswith("http"):
+        return [without_password(uri).rstrip("/") + page]
+    store = "" if uri == DEFAULT_URI else f" --backend-store-uri {without_password(uri)}"
+    where = "in the project's root, then open" if uri == DEFAULT_URI else "then open"
+    return [f"mlflow ui{store}    ({where})", f"http://127.0.0.1:5000{page}"]
 
 
 def _search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:

@@ -171,6 +171,8 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
             loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
         metrics[configs.PARAMETERS] = num_parameters
+        # MLflow's pages list metrics as they come, and compare runs by the first.
+        metrics = dict(sorted(metrics.items(), key=lambda metric: metric[0] not in config.objective))
         record.log_metrics(metrics, step=result.epoch)
         log.info("epoch %d/%d  %s", result.epoch, config.epochs, in_words(metrics))
         job.handle.report(metrics[config.objective[0]], result.epoch)

@@ -69,7 +69,7 @@ def test_both_tables_hold_every_trial_best_first_with_its_values(searched: Proje
         assert float(row["optimizer.lr"]) == float(run.params["optimizer.lr"])
         assert row["status"] == ("finished" if run.status == "FINISHED" else "pruned")
     table = json.loads(artifact(searched, facts.study.run_id, "trials.json").read_text())
-    assert table["columns"] == list(rows[0])
+    assert table["columns"] == [name.replace(".", "/") for name in rows[0]]
     assert [str(row[0]) for row in table["data"]] == [row["trial"] for row in rows]
     # So that MLflow's page of the run shows it as a table.
     assert json.loads(facts.study.tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
@@ -128,7 +128,7 @@ def test_the_summary_states_the_interval_and_what_picking_does(searched: Project
     assert re.search(
         r"picked from 6 trials by these same images, which is expected to flatter it by 0\.\d\d points", told
     )
-    assert f"report  {searched.folder / 'multirun' / 'found' / 'report.html'}" in told
+    assert f"report  {searched.folder / 'multirun' / 'found' / 'report.html'}" in end
 
 
 def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: Project, facts: report.Facts) -> None:
