@@ -38,6 +38,11 @@ def facts(searched: Project, monkeypatch: pytest.MonkeyPatch) -> report.Facts:
     return report.gather(tracking.find_study("found"))
 
 
+def printed(project: Project) -> str:
+    """What the study said."""
+    return (project.folder / "summary.txt").read_text()
+
+
 def artifact(project: Project, run_id: str, path: str) -> Path:
     (found,) = project.folder.glob(f"mlruns/*/{run_id}/artifacts/{path}")
     return found
@@ -73,6 +78,20 @@ def test_both_tables_hold_every_trial_best_first_with_its_values(searched: Proje
     assert [str(row[0]) for row in table["data"]] == [row["trial"] for row in rows]
     # So that MLflow's page of the run shows it as a table.
     assert json.loads(facts.study.tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
+
+
+def test_mlflow_s_page_of_the_study_lists_its_trials_best_first_with_what_was_searched(
+    searched: Project, facts: report.Facts
+) -> None:
+    page = r"http://127\.0\.0\.1:5000/#/experiments/(\d+)/runs\?\S*viewStateShareKey=(\S+)"
+    assert re.findall(page, printed(searched)) == [(facts.study.experiment_id, "found")]
+    experiment = searched.client().get_experiment(facts.study.experiment_id)
+    view = json.loads(experiment.tags["mlflow.sharedViewState.found"])
+    assert view["orderByKey"] == "metrics.`test/accuracy`"
+    assert view["selectedColumns"][0] == "metrics.`test/accuracy`"
+    assert {"params.`optimizer.lr`", "params.`data.batch_size`"} <= set(view["selectedColumns"])
+    shown = searched.client().search_runs([facts.study.experiment_id], view["searchFilter"])
+    assert {run.info.run_id for run in shown} == {run.run_id for run in facts.trials}
 
 
 def test_the_plots_show_every_trial_as_it_was_recorded(searched: Project, facts: report.Facts) -> None:
@@ -121,14 +140,14 @@ def test_predictions_are_of_the_test_images_in_their_order(
 
 
 def test_the_summary_states_the_interval_and_what_picking_does(searched: Project, facts: report.Facts) -> None:
-    told = (searched.folder / "summary.txt").read_text()
+    told = printed(searched)
     accuracy = facts.front[0].metrics["test/accuracy"]
     low, high = report.trust.interval(accuracy, 360)
     assert f"test/accuracy {accuracy:.2%}: 95% interval {low:.2%} to {high:.2%}, 360 images" in told
     assert re.search(
         r"picked from 6 trials by these same images, which is expected to flatter it by 0\.\d\d points", told
     )
-    assert f"report  {searched.folder / 'multirun' / 'found' / 'report.html'}" in end
+    assert f"report  {searched.folder / 'multirun' / 'found' / 'report.html'}" in told
 
 
 def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: Project, facts: report.Facts) -> None:
