@@ -1,4 +1,4 @@
-"""The plots of a study and of its best trial: first the facts, then the drawing. Nothing else here draws.
+"""The plots of a study and of its best trial: first the facts, then the drawing.
 
 What is interactive is Plotly's, in HTML that needs no network; what is a picture is Matplotlib's.
 """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
-from sweep import space, summary, tracking, trial
+from sweep import data, space, summary, tracking, trial
 from sweep.config import GROUPS, Config, direction
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.tracking import Run, RunRecord
@@ -62,6 +62,8 @@ def open_study(
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
         tracking.save_view(tracking.find_run(run.run_id), _params(dimensions))
+        if not any(key.lstrip("+") == "data" for key in dimensions):  # each trial says which one it was
+            run.log_dataset(job.data.name, data.load(job.data).digest, job.data.origin)
         run.log_text(_composed(composed), trial.CONFIG_FILE)
         run.log_text(space.to_json(dimensions), space.SPACE_FILE)
         yield run

@@ -54,6 +54,7 @@ def test_the_study_s_run_holds_its_config_space_plots_tables_and_page(searched: 
         *(f"plots/{name}.html" for name in PLOTS),
     ):  # fmt: skip
         assert artifact(searched, facts.study.run_id, path).stat().st_size > 100, path
+    assert facts.study.digest == facts.front[0].digest != ""
     composed = artifact(searched, facts.study.run_id, "config.yaml").read_text()
     assert "epochs: 2" in composed
     assert "optimizer.lr: tag(log, interval" in composed
