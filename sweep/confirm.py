@@ -9,6 +9,7 @@ launchers, and after an interruption the same command goes on with it.
 """
 
 import argparse
+import os
 import re
 import shlex
 import signal
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         page = report.write(report.gather(study))
     except (SweepError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"\n{told}\n\nreport  {page}")
+    print(f"\n{told}\n\nreport  {os.path.relpath(page)}")
     sys.exit(status)
 
 

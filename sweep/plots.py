@@ -22,7 +22,8 @@ BEST = "#d1495b"
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13},
-    "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
+    "margin": {"l": 70, "r": 30, "t": 80, "b": 60},
+    "title_font_size": 15,
     "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
 }
 FINE_TICKS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -244,7 +245,7 @@ def draw_axes(axes: Sequence[Axis], objective: str, best: int) -> go.Figure:
 def draw_curves(trials: Sequence[Trial], objective: str, best: int) -> go.Figure:
     """The objective of each trial by epoch; pruned ones end with a cross, trial `best` stands out."""
     scale = _Scale(objective, [value for trial in trials for _, value in trial.curve])
-    figure = go.Figure(layout=LAYOUT | {"title": f"{objective} of each trial by epoch; a cross ends a pruned one"})
+    figure = go.Figure(layout=LAYOUT | {"title": f"{objective} of each trial by epoch; pruned ones end in a cross"})
     named = set()
     for trial in sorted(trials, key=lambda trial: (trial.number == best, not trial.is_pruned, trial.number)):
         name = "best" if trial.number == best else "pruned" if trial.is_pruned else "finished"
@@ -276,7 +277,10 @@ def draw_curves(trials: Sequence[Trial], objective: str, best: int) -> go.Figure
 def to_html(figure: go.Figure, *, whole: bool = True) -> str:
     """A page that needs no network; with `whole` false a part of one, which must have PLOTLY_SCRIPT before it."""
     return figure.to_html(
-        full_html=whole, include_plotlyjs=whole, config={"displaylogo": False, "responsive": True}, default_height=520
+        full_html=whole,
+        include_plotlyjs=whole,
+        config={"displaylogo": False, "responsive": True},
+        default_height="95vh" if whole else 520,
     )
 
 

@@ -10,6 +10,7 @@ lies in the study's folder as report.html, a file that needs no other and no net
 import argparse
 import csv
 import io
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,11 @@ def main(arguments: list[str] | None = None) -> None:
 def where(study: RunRecord, page: Path | None) -> list[str]:
     """The lines that say where to look: at the `page`, if it was made, and in MLflow."""
     look, *more = tracking.where_to_look(study)
-    return [*([f"report  {page}"] if page else []), f"look    {look}", *(f"        {line}" for line in more)]
+    return [
+        *([f"report  {os.path.relpath(page)}"] if page else []),
+        f"look    {look}",
+        *(f"        {line}" for line in more),
+    ]
 
 
 def gather(study: RunRecord) -> Facts:

@@ -148,7 +148,7 @@ def test_the_summary_states_the_interval_and_what_picking_does(searched: Project
     assert re.search(
         r"picked from 6 trials by these same images, which is expected to flatter it by 0\.\d\d points", told
     )
-    assert f"report  {searched.folder / 'multirun' / 'found' / 'report.html'}" in told
+    assert "report  multirun/found/report.html" in told
 
 
 def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: Project, facts: report.Facts) -> None:
@@ -158,7 +158,7 @@ def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: 
     for remark in facts.remarks:
         assert remark in words
     assert page.count('class="plotly-graph-div"') == len(PLOTS)
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("<img alt=") == 2
     assert all(run.run_id in page for run in facts.trials)
     assert "optimizer.lr: tag(log, interval" in words
 
@@ -169,7 +169,7 @@ def test_it_can_be_made_again_at_any_time_also_where_the_data_are_gone(searched:
     page.unlink()
     finished = searched.run("report.py", "--study", "found")
     assert finished.status == 0, finished.err
-    assert f"report  {page}" in finished.out
+    assert "report  multirun/found/report.html" in finished.out
     ids = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")  # Plotly draws a new one for each figure
     assert ids.sub("", page.read_text()) == ids.sub("", before)
     assert finished.err == ""
