@@ -25,7 +25,7 @@ class Trust(NamedTuple):
     high: float
     num_images: int
     num_candidates: int
-    """From how many trials it was picked by these images; 1 if they had no part in the choice."""
+    """From how many trials it was picked by these images; 0 if they had no part in the choice."""
     flattery: float | None
     """By how much the choice is expected to have flattered it, None if that is not known."""
 
@@ -40,7 +40,7 @@ def judge(best: RunRecord, candidates: Sequence[RunRecord], with_test: bool = Tr
     return [
         found
         for split in dict.fromkeys([chosen_on, *["test"] * with_test])
-        if (found := _judge(best, split, candidates if split == chosen_on else [best], objective)) is not None
+        if (found := _judge(best, split, candidates if split == chosen_on else [], objective)) is not None
     ]
 
 
@@ -83,6 +83,6 @@ def in_words(judged: Sequence[Trust]) -> list[str]:
             if trust.flattery is not None:
                 told = f"which is expected to flatter it by {100 * trust.flattery:.2f} points"
             lines.append(f"picked from {trust.num_candidates} trials by these same images, {told}")
-        else:
+        elif trust.num_candidates == 0:
             lines.append("these images had no part in the choice")
     return lines

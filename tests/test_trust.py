@@ -23,7 +23,8 @@ def test_the_interval_how_many_it_was_picked_from_and_the_flattery_are_told() ->
 
 def test_what_is_not_known_is_not_made_up_and_images_without_a_part_in_the_choice_are_named() -> None:
     assert trust.in_words([CHOSEN._replace(flattery=None)])[1].endswith("flatters it by an amount that cannot be told")
-    assert trust.in_words([CHOSEN._replace(num_candidates=1)])[1] == "these images had no part in the choice"
+    assert trust.in_words([CHOSEN._replace(num_candidates=0)])[1] == "these images had no part in the choice"
+    assert len(trust.in_words([CHOSEN._replace(num_candidates=1)])) == 1  # the only trial there is
 
 
 @pytest.fixture
