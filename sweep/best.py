@@ -10,7 +10,7 @@ python sweep/best.py --register NAME      and make it a version of this name the
 
 import argparse
 import os
-import sys
+import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sweep import ROOT, config, data, loop, registry, tracking, trial
-from sweep.errors import SweepError
+from sweep.errors import SweepError, told_in_one_line
 from sweep.tracking import RunRecord
 
 FLIPS_PER_IMAGE = 0.0002
@@ -36,14 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--register", metavar="NAME", help="make it a version of NAME in MLflow's registry")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
     options = parser.parse_args(arguments)
-    try:
+    with told_in_one_line():
         tracking.connect()
         run = find(options)
         folder = options.output or ROOT / "multirun" / "best" / run.run_id
         settings = fetch(run, folder)
         registered = registry.register(run, options.register) if options.register else None
-    except (SweepError, OSError) as error:
-        sys.exit(f"error: {error}")
     print(how_to_load(folder, settings))
     if registered is not None:
         print(f"\n{in_words(options.register, registered)}")
@@ -163,9 +161,10 @@ def in_words(name: str, registered: registry.Registered) -> str:
     """What became of the model in the registry, and how to use it from there."""
     alias = f"{name}@{registry.ALIAS}"
     is_now = "is" if registered.is_champion else "did not become"
+    uri = shlex.quote(f"models:/{alias}")
     return f"""registered as version {registered.version} of {name}; it {is_now} {alias} ({registered.reason})
     mlflow.pytorch.load_model("models:/{alias}")
-    mlflow models serve --model-uri models:/{alias} --env-manager local"""
+    mlflow models serve --model-uri {uri} --env-manager local"""
 
 
 if __name__ == "__main__":

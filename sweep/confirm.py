@@ -18,20 +18,26 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from itertools import chain, count
+from typing import Any, NamedTuple
 
+import numpy as np
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import OmegaConf
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
-from sweep import ROOT, config, data, report, summary, tracking, trial, trust
-from sweep.errors import SweepError, require
+from sweep import ROOT, config, data, report, space, summary, tracking, trial, trust
+from sweep.errors import SweepError, require, told_in_one_line
 from sweep.files import replacing
 from sweep.summary import value_in_words
 from sweep.tracking import RunRecord
-from sweep.uncertainty import Comparison, compare, interval
+from sweep.uncertainty import Comparison, compare, flattery, interval
 
 OF_THE_MACHINE = ("seed", "device", "num_threads")
 """Settings that are not part of what is confirmed."""
+
+STOPPED = 130
+"""The exit status of a command after Ctrl-C."""
 
 
 class Candidate(NamedTuple):
@@ -64,6 +70,8 @@ class Verdict(NamedTuple):
     """The best mean first."""
     comparisons: list[Comparison]
     """Of every pair of them, by their names."""
+    num_seeds: int
+    """How many seeds each was to be trained with; some may have failed, or not have been trained yet."""
 
     @property
     def winner(self) -> Candidate:
@@ -81,43 +89,76 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     parser.add_argument("--best", metavar="K", type=int, default=5, help="how many trials (5)")
     parser.add_argument("--seeds", metavar="M", type=int, default=3, help="how many seeds for each (3)")
-    parser.add_argument("--name", help="what to call the study that this is (NAME-confirm-KxM)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for train.py")
-    options = parser.parse_args(arguments)
-    try:
+    options = parser.parse_intermixed_args(arguments)
+    with told_in_one_line():
         require(options.best >= 1, "--best", options.best, "must be 1 or more")
         require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
         tracking.connect()
         study = tracking.find_study(options.study)
         chosen = choose(study, options.best)
-        name = options.name or f"{study.tags[tracking.STUDY_TAG]}-confirm-{len(chosen)}x{options.seeds}"
+        name = _name_for(study, chosen, options.seeds)
         status = _train(command(study, chosen, options.seeds, name, options.overrides))
-        verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)))
+        if status not in (0, STOPPED):
+            sys.exit(status)  # train.py has said why
+        verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)), options.seeds)
         told = in_words(study, verdict)
+        print(f"\n{told}\n")
         tracking.MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)
-        page = report.write(report.gather(study))
-    except (SweepError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(f"\n{told}\n\nreport  {os.path.relpath(page)}")
+        print(f"report  {os.path.relpath(report.write(report.gather(study)))}")
     sys.exit(status)
 
 
 def choose(study: RunRecord, most: int) -> list[RunRecord]:
-    """The best finished trials of `study`, at `most` so many, by its first objective.
+    """The best finished trials of `study`, at `most` so many, by its first objective; of equal settings the first.
 
     Raises:
         SweepError: None has finished.
     """
     objective, direction = study.objectives[0], study.directions[0]
     trials = tracking.trials_of(study)
-    finished = [
-        one
-        for one in summary.ranked(trials, [objective], [direction])
-        if one.status == "FINISHED" and tracking.COPY_TAG not in one.tags and objective in one.metrics
-    ]
-    if not finished:
+    chosen: dict[str, RunRecord] = {}  # by the settings, the seed and what belongs to the machine apart
+    for one in summary.ranked(trials, [objective], [direction]):
+        if len(chosen) < most and one.status == "FINISHED" and tracking.COPY_TAG not in one.tags:
+            chosen.setdefault(OmegaConf.to_yaml(_settings(one)), one)
+    if not chosen:
         raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so none can be confirmed")
-    return finished[:most]
+    return list(chosen.values())
+
+
+def _settings(run: RunRecord) -> DictConfig:
+    """What `run` was trained with, as an experiment's file has it, all but the seed and what belongs to the machine."""
+    text = tracking.read_text(run, trial.CONFIG_FILE)
+    if text is None:
+        raise SweepError(f"run={run.run_id}: {run.name} has no {trial.CONFIG_FILE}, so it cannot be trained again")
+    job = config.from_yaml(text)
+    settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
+    settings["data"]["root"] = data.here(job.data).root
+    choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
+    return OmegaConf.create({"defaults": choices} | settings)
+
+
+def _experiment(run: RunRecord) -> str:
+    """What the experiment that trains `run` again is called, whatever its run is by now."""
+    return f"trial-{run.trial_number:03d}"
+
+
+def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> str:
+    """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
+    base = f"{study.tags[tracking.STUDY_TAG]}-confirm-{len(chosen)}x{num_seeds}"
+    spaces = {
+        one.tags[tracking.STUDY_TAG]: tracking.read_text(one, space.SPACE_FILE)
+        for one in tracking.studies()
+        if one.tags.get(tracking.CONFIRMS_TAG) == study.tags[tracking.STUDY_TAG]
+    }
+    wanted = {_experiment(one) for one in chosen}
+    for name in chain([base], (f"{base}-{i}" for i in count(2))):
+        if name not in spaces:
+            return name
+        dimension: Any = space.from_json(spaces[name] or "{}").get("experiment")
+        if dimension is not None and wanted == set(dimension.choices):
+            return name
+    raise AssertionError("the names never end")
 
 
 def command(
@@ -128,14 +169,17 @@ def command(
     They lie in the study's folder, in confirm/experiment, and are experiments like those in conf/.
     """
     folder = report.folder_of(study)
+    objective = study.objectives[0]
     used = {one.params.get("seed") for one in tracking.trials_of(study)}
     seeds = [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
+    experiments = sorted(_experiment(one) for one in chosen)
     for one in chosen:
-        text = tracking.read_text(one, trial.CONFIG_FILE)
-        if text is None:
-            raise SweepError(f"run={one.run_id}: {one.name} has no {trial.CONFIG_FILE}, so it cannot be trained again")
-        with replacing(folder / "confirm" / "experiment" / f"{one.name}.yaml") as part:
-            part.write_text(_as_experiment(config.from_yaml(text), one, study))
+        value = value_in_words(objective, one.metrics[objective])
+        with replacing(folder / "confirm" / "experiment" / f"{_experiment(one)}.yaml") as part:
+            part.write_text(
+                f"# @package _global_\n\n# Trial {one.trial_number} of the study {study.tags[tracking.STUDY_TAG]}: "
+                f"{objective} {value} with seed {one.params.get('seed')}.\n\n{OmegaConf.to_yaml(_settings(one))}"
+            )
     return [
         sys.executable,
         str(ROOT / "sweep" / "train.py"),
@@ -144,11 +188,13 @@ def command(
         "hydra/sweeper/sampler=grid",
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.params={}",
+        f"hydra.sweeper.confirms={study.tags[tracking.STUDY_TAG]}",
         f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
         f"hydra.sweeper.study_name={name}",
-        f"hydra.searchpath=[{_quoted((folder / 'confirm').as_uri())}]",
+        # Not as_uri: Hydra takes what follows file:// for the path as it is.
+        f"hydra.searchpath=[{_quoted(f'file://{folder}/confirm')}]",
         f"output_dir={_quoted(str(folder.parent))}",
-        f"experiment=choice({','.join(one.name for one in chosen)})",
+        f"experiment=choice({','.join(experiments)})",
         f"seed=choice({','.join(map(str, seeds))})",
         *overrides,
     ]
@@ -158,18 +204,6 @@ def _quoted(path: str) -> str:
     """`path` as Hydra's override syntax wants it."""
     is_plain = re.fullmatch(r"[\w/.:+-]*", path)
     return path if is_plain else QuotedString(path, Quote.single).with_quotes()
-
-
-def _as_experiment(job: config.Config, found: RunRecord, study: RunRecord) -> str:
-    """The settings of `job` as an experiment's file, all but those of the machine."""
-    objective = study.objectives[0]
-    settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
-    settings["data"]["root"] = data.here(job.data).root
-    choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
-    return (
-        f"# @package _global_\n\n# {found.name} of the study {study.name}: "
-        f"{objective} {value_in_words(objective, found.metrics[objective])} with seed {job.seed}.\n\n"
-    ) + OmegaConf.to_yaml(OmegaConf.create({"defaults": choices} | settings))
 
 
 def _train(words: list[str]) -> int:
@@ -182,8 +216,8 @@ def _train(words: list[str]) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRecord]) -> Verdict:
-    """What `trials`, of the study that trained `chosen` again, say.
+def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRecord], num_seeds: int) -> Verdict:
+    """What `trials`, of the study that trained `chosen` again with `num_seeds` seeds, say.
 
     Raises:
         SweepError: Not every one of them has finished with two seeds or more.
@@ -191,21 +225,20 @@ def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRec
     objective, direction = study.objectives[0], study.directions[0]
     candidates = []
     for one in chosen:
-        runs = [
-            run
-            for run in trials
-            if run.status == "FINISHED" and run.overrides.get("experiment") == one.name and objective in run.metrics
-        ]
+        again = [run for run in trials if run.overrides.get("experiment") == _experiment(one)]
+        runs = [run for run in again if run.status == "FINISHED" and objective in run.metrics]
         runs.sort(key=lambda run: int(run.params["seed"]))
         if len(runs) < 2:
             raise SweepError(
-                f"study={study.name}: {one.name} has finished with {len(runs)} fresh seeds, which tells nothing yet; "
-                "the same command goes on"
+                f"study={study.name}: {_experiment(one)} has finished with {len(runs)} fresh seeds, which tells "
+                "nothing yet; what was stopped goes on with the same command, what failed says why in MLflow"
             )
-        candidates.append(Candidate(one.name, one.metrics[objective], [run.metrics[objective] for run in runs], runs))
+        values = [run.metrics[objective] for run in runs]
+        candidates.append(Candidate(_experiment(one), one.metrics[objective], values, runs))
     sign = 1 if direction == "minimize" else -1
     candidates.sort(key=lambda candidate: sign * candidate.mean)
-    return Verdict(candidates, compare({candidate.name: candidate.values for candidate in candidates}))
+    comparisons = compare({candidate.name: candidate.values for candidate in candidates})
+    return Verdict(candidates, comparisons, num_seeds)
 
 
 def in_words(study: RunRecord, verdict: Verdict) -> str:
@@ -213,7 +246,7 @@ def in_words(study: RunRecord, verdict: Verdict) -> str:
     objective, winner = study.objectives[0], verdict.winner
     middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
     lines = _verdict_in_words(study, verdict)
-    lines += [f"        {line}" for line in _on_the_test_set(winner)]
+    lines += [f"        {line}" for line in _on_the_test_set(study, verdict)]
     lines.append(f"fetch   python sweep/best.py --run {middle.run_id}    (the middle one of its seeds)")
     return "\n".join(lines)
 
@@ -235,6 +268,10 @@ def _verdict_in_words(study: RunRecord, verdict: Verdict) -> list[str]:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
     lines.append("")
     lines.append(f"winner  {winner.name}: {objective} {rows[0][1]}, the mean of {len(winner.values)} fresh seeds")
+    lacking = [one for one in verdict.candidates if len(one.values) < verdict.num_seeds]
+    if lacking:
+        seeds = ", ".join(f"{one.name} with {len(one.values)}" for one in lacking)
+        lines.append(f"        of {verdict.num_seeds} seeds not all have finished: {seeds}")
     others = [one.name for one in verdict.candidates[1:]]
     same = [name for name in others if not verdict.differ(winner.name, name)]
     worse = [name for name in others if name not in same]
@@ -255,15 +292,28 @@ def _other_pairs(verdict: Verdict) -> Iterable[tuple[Candidate, str]]:
     return ((one, other.name) for i, one in enumerate(others) for other in others[i + 1 :])
 
 
-def _on_the_test_set(winner: Candidate) -> list[str]:
-    """The winner's accuracy on the test set, whatever it was chosen by."""
-    found = [trust.predictions_of(run, "test") for run in winner.runs]
-    known = [float(one.correct.mean()) for one in found if one is not None]
-    if not known or found[0] is None:
+def _on_the_test_set(study: RunRecord, verdict: Verdict) -> list[str]:
+    """The winner's accuracy on the test set, and what the choice did to it if it was made by the same images."""
+    chose = study.objectives[0] == "test/accuracy"
+    rates = [_rates(candidate) for candidate in (verdict.candidates if chose else [verdict.winner])]
+    if rates[0] is None:
         return []
-    mean, num_images = statistics.mean(known), len(found[0].labels)
+    mean, num_images = float(rates[0].mean()), len(rates[0])
     low, high = interval(mean, num_images)
-    return [f"test/accuracy {mean:.2%}: 95% interval {low:.2%} to {high:.2%}, {num_images:,} images"]
+    lines = [f"test/accuracy {mean:.2%}: 95% interval {low:.2%} to {high:.2%}, {num_images:,} images"]
+    known = [one for one in rates if one is not None]
+    if 1 < len(known) == len(rates):
+        points = 100 * flattery(np.stack(known))
+        picked = f"picked from {len(known)} means by these same images"
+        lines.append(f"{picked}, which is expected to flatter it by {points:.2f} points")
+    return lines
+
+
+def _rates(candidate: Candidate) -> NDArray[np.float64] | None:
+    """How often each image of the test set came out right over the seeds, (N,); None where that was not kept."""
+    found = [trust.predictions_of(run, "test") for run in candidate.runs]
+    known = [one.correct for one in found if one is not None]
+    return np.mean(known, axis=0) if len(known) == len(found) else None
 
 
 def _difference_in_words(objective: str, difference: float) -> str:

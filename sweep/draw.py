@@ -8,7 +8,6 @@ import argparse
 import logging
 import os
 import socket
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from sweep import best, handwriting, predict, registry, tracking
-from sweep.errors import SweepError
+from sweep.errors import SweepError, told_in_one_line
 from sweep.trial import Classifier
 
 HOST = "127.0.0.1"
@@ -34,15 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"of the page ({PORT}); 0 for any that is free")
     best.add_choice(parser)
     options = parser.parse_args(arguments)
-    try:
+    with told_in_one_line():
         tracking.connect()
         if not (options.study or options.experiment or options.run or options.model):
             options.model = _only_champion()
         run = best.find(options)
         classifier = predict.load(run)
         listening = _listen(options.port)
-    except (SweepError, OSError) as error:
-        sys.exit(f"error: {error}")
     name = f"{options.model}@{registry.ALIAS}, {run.name}" if options.model else run.name
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it has a line for each stroke
     with listening:

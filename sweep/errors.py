@@ -1,7 +1,9 @@
 """What goes wrong because of something a person can mend, told in one line."""
 
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -49,6 +51,20 @@ def concerns_record(error: Exception) -> bool:
     """Whether `error` comes from MLflow's or Optuna's database or server, and not from what is recorded."""
     where = type(error).__module__ if not str(error).startswith("Remote ") else str(error).removeprefix("Remote ")
     return where.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy")
+
+
+@contextmanager
+def told_in_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Within, what a person can mend ends the program with one line and status 1, Ctrl-C with 130; see `explain`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        line = explain(error, overrides) or (in_one_line(error) if isinstance(error, OSError) else None)
+        if line is None:
+            raise
+        sys.exit(f"error: {line}")
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:

@@ -116,7 +116,10 @@ def _grey(image: Image.Image) -> Grey:
     elif image.has_transparency_data:
         image = image.convert("RGBA").convert("LA")
     else:
-        image = image.convert("L")
+        try:
+            image = image.convert("L")
+        except ValueError as error:
+            raise SweepError(f"colours of kind {image.mode} cannot be read; save it as a PNG") from error
     image = image.reduce(max(1, -(-max(image.size) // LONGEST)))
     pixels = np.array(image, dtype=np.float32)
     if image.mode != "F":

@@ -1,5 +1,6 @@
 """Which of the searched settings mattered."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,5 +42,7 @@ def importances(
         known = {key: dimensions[key] for key in settings}
         study.add_trial(optuna.create_trial(params=dict(settings), distributions=known, value=value))
     share = min(0.5, max(0.1, BEST_TRIALS / len(trials)))
-    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=share))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a setting which few trials have is judged by few
+        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=share))
     return {key: weight for key, weight in sorted(found.items(), key=lambda item: -item[1]) if weight > 0}

@@ -275,7 +275,7 @@ def draw_curves(trials: Sequence[Trial], objective: str, best: int) -> go.Figure
 
 
 def to_html(figure: go.Figure, *, whole: bool = True) -> str:
-    """A page that needs no network; with `whole` false a part of one, which must have PLOTLY_SCRIPT before it."""
+    """A page that needs no network; with `whole` false a part of one, which must have `plotly_script` before it."""
     return figure.to_html(
         full_html=whole,
         include_plotlyjs=whole,
@@ -366,6 +366,7 @@ class _Scale:
         self.is_reversed = objective.endswith("/accuracy")
         places = [1 - value if self.is_reversed else value for value in values]
         self._lowest = min((place for place in places if place > 0), default=1e-4) / 2  # where 100% is drawn, or 0
+        self._has_perfect = self.is_reversed and min(places, default=1) <= 0
         self._shown = [max(place, self._lowest) for place in places] or [1.0]
 
     def place(self, value: float) -> float:
@@ -383,7 +384,12 @@ class _Scale:
             if len(places) <= MOST_TICKS:
                 break
         places = sorted({low, high, *places}) if len(places) < 2 else places
-        return {place: self._tick(place) for place in places}
+        ticks = {place: self._tick(place) for place in places}
+        if self._has_perfect:
+            ticks = {self._lowest: "100%"} | {
+                place: text for place, text in ticks.items() if place > 1.2 * self._lowest
+            }
+        return ticks
 
     def _tick(self, place: float) -> str:
         return f"{100 * (1 - place):.4g}%" if self.is_reversed else f"{place:.3g}"

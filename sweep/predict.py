@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sweep import ROOT, best, handwriting, tracking, trial
 from sweep.data import MNISTConfig
-from sweep.errors import SweepError
+from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
 from sweep.tracking import RunRecord
 from sweep.trial import Classifier
@@ -43,11 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     best.add_choice(parser)
     options = parser.parse_args(arguments)
-    try:
+    with told_in_one_line():
         tracking.connect()
         classifier = load(best.find(options))
-    except (SweepError, OSError) as error:
-        sys.exit(f"error: {error}")
     failed = False
     for name in options.files:
         try:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
-from sweep import data, space, summary, tracking, trial
+from sweep import data, space, summary, tracking, trial, trust
 from sweep.config import GROUPS, Config, direction
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.tracking import Run, RunRecord
@@ -58,6 +58,7 @@ def open_study(
         tracking.KIND_TAG: "study",
         tracking.STUDY_TAG: name,
         tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
+        **({tracking.CONFIRMS_TAG: confirms} if (confirms := composed.hydra.sweeper.get("confirms")) else {}),
         tracking.FOLDER_TAG: str(Path(composed.hydra.sweep.dir).resolve()),
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
@@ -137,16 +138,21 @@ def conclude(
     front = tracking.front_of(trials, study.objectives, study.directions)
     if not front:
         raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
+    notes = []
     if len(study.objectives) == 1:
         (best,) = front
-        run.log_params_once({key: best.setting(key) for key in searched if best.setting(key)})
-        run.log_metrics(best.metrics, step=0)
+        settings = {key: best.setting(key) for key in searched if best.setting(key)}
+        run.log_params_once(settings)
+        hidden = () if trust.shows_test(study.objectives, searched) else ("test/",)
+        run.log_metrics({key: value for key, value in best.metrics.items() if not key.startswith(hidden)}, step=0)
+        if any(study.params.get(key, value) != value for key, value in settings.items()):
+            notes.append("(Params cannot be changed in MLflow: those of this run are of an earlier best trial.)")
     found = [{"trial": one.trial_number, "run_id": one.run_id} for one in front]
     run.log_text(OmegaConf.to_yaml(OmegaConf.create({"best_trials": found})), "best_trials.yaml")
     for file in files:
         run.log_file(file)
     remarks, seen = _report(study)
-    lines = [*summary.best_lines(study, front, searched), *remarks]
+    lines = [*summary.best_lines(study, front, searched), *notes, *remarks]
     run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
     return summary.tell(study, trials, front, searched, remarks, seen)
 

@@ -19,6 +19,9 @@ ALIAS = "champion"
 DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
 VALUE_TAG = "sweep.value"
 
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of a name, or an alias of it, that it does not have."""
+
 
 class Registered(NamedTuple):
     """What became of a model that was to be registered."""
@@ -32,7 +35,8 @@ class Registered(NamedTuple):
 def register(run: RunRecord, name: str) -> Registered:
     """Make the model of `run` a version of `name`, the champion if it is better than the present one.
 
-    A run is registered once: again, its version is found and compared anew.
+    A run is registered once: again, its version is found and compared anew. Where no version is the champion, the
+    best of them counts as the present one.
 
     Raises:
         SweepError: There are models of another data set under this name, or the registry does not take it.
@@ -54,11 +58,11 @@ def register(run: RunRecord, name: str) -> Registered:
             tags = {
                 DATA_TAG: data,
                 DIGEST_TAG: run.digest,
-                tracking.OBJECTIVE_TAG: objective,
+                tracking.OBJECTIVE_TAG: _chosen_by(run),
                 VALUE_TAG: repr(run.metrics[objective]),
             }
             version = mlflow.register_model(f"models:/{_logged_model(run)}", name, tags=tags)
-        champion = _champion(name)
+        champion = _champion(name) or _best_of(versions, run, version)
         is_better, reason = _compare(run, objective, direction, version, champion)
         if is_better:
             client.set_registered_model_alias(name, ALIAS, version.version)
@@ -75,11 +79,28 @@ def _compare(
     if champion.version == version.version:
         return True, "as before"
     theirs = champion.tags.get(tracking.OBJECTIVE_TAG)
-    if theirs != objective:
-        return False, f"version {champion.version} was chosen by {theirs}, this one by {objective}"
+    if theirs != _chosen_by(run):
+        return False, f"version {champion.version} was chosen by {theirs}, this one by {_chosen_by(run)}"
     value, best = run.metrics[objective], float(champion.tags[VALUE_TAG])
     is_better = value < best if direction == "minimize" else value > best
     return is_better, f"{objective} {value:.4f}, version {champion.version} has {best:.4f}"
+
+
+def _best_of(versions: list[ModelVersion], run: RunRecord, version: ModelVersion) -> ModelVersion | None:
+    """The best of the other `versions` that were chosen by the same objective."""
+    others = [
+        one
+        for one in versions
+        if one.version != version.version and one.tags.get(tracking.OBJECTIVE_TAG) == _chosen_by(run)
+    ]
+    sign = -1 if run.directions[0] == "minimize" else 1
+    return max(others, key=lambda one: sign * float(one.tags[VALUE_TAG]), default=None)
+
+
+def _chosen_by(run: RunRecord) -> str:
+    """The objective; with the number of images where those were held out, since others would be others."""
+    objective = run.objectives[0]
+    return f"{objective} on {run.params['data.validation']} images" if objective.startswith("val/") else objective
 
 
 def find_champion(name: str) -> RunRecord:
@@ -114,8 +135,10 @@ def champions() -> list[str]:
 def _champion(name: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, ALIAS)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in UNKNOWN:
+            return None
+        raise
 
 
 def _versions(name: str) -> list[ModelVersion]:

@@ -11,7 +11,6 @@ import argparse
 import csv
 import io
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -23,18 +22,17 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
 from sweep import ROOT, config, data, plots, predictions, space, summary, tracking, trust
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line, told_in_one_line
 from sweep.files import replacing
 from sweep.importance import importances
 from sweep.predictions import Predictions
 from sweep.space import SPACE_FILE
-from sweep.tracking import COPY_TAG, RunRecord
+from sweep.tracking import RunRecord
 from sweep.trial import CONFIG_FILE
 
 REPORT_FILE = "report.html"
 CONFIRMATION_FILE = "confirmation.txt"
 TABLE_FILE = "trials"
-SEED = "seed"
 MOST_MISTAKES = 24
 
 
@@ -64,6 +62,11 @@ class Facts(NamedTuple):
         return self.study.objectives[0]
 
     @property
+    def best(self) -> RunRecord:
+        """The best trial by that."""
+        return summary.ranked(self.front, self.study.objectives, self.study.directions)[0]
+
+    @property
     def direction(self) -> str:
         """Which way that is better."""
         return self.study.directions[0]
@@ -74,12 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     options = parser.parse_args(arguments)
-    try:
+    with told_in_one_line():
         tracking.connect()
         facts = gather(tracking.find_study(options.study))
         path = write(facts)
-    except (SweepError, OSError) as error:
-        sys.exit(f"error: {error}")
     print(
         summary.tell(
             facts.study, facts.trials, facts.front, list(facts.dimensions), facts.remarks, where(facts.study, path)
@@ -111,26 +112,17 @@ def gather(study: RunRecord) -> Facts:
     if recorded is None:
         raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
     dimensions = space.from_json(recorded)
-    plotted = [_plotted(one, study, dimensions) for one in trials if _is_scored(one, study.objectives[0])]
+    scored = [one for one in trials if _is_scored(one, study.objectives[0])]
+    plotted = [_plotted(one, study, dimensions) for one in scored]
     remarks: list[str] = []
     if len(study.objectives) == 1:
-        scored = [one for one in trials if _is_scored(one, study.objectives[0])]
-        remarks += trust.in_words(trust.judge(front[0], scored, _is_test_shown(study, dimensions)))
-        remarks += _edges(front[0], {key: one for key, one in dimensions.items() if key != SEED})
+        remarks += trust.in_words(trust.judge(front[0], scored, trust.shows_test(study.objectives, dimensions)))
+        remarks += _edges(front[0], {key: one for key, one in dimensions.items() if key != "seed"})
     return Facts(study, trials, front, dimensions, plotted, remarks)
 
 
-def _is_test_shown(study: RunRecord, dimensions: dict[str, BaseDistribution]) -> bool:
-    """Whether the best trial's accuracy on the test set may be seen.
-
-    It may not where seeds are compared on other images: what wins there is the mean of several, see confirm.py.
-    """
-    return SEED not in dimensions or study.objectives[0].startswith("test/")
-
-
 def _is_scored(run: RunRecord, objective: str) -> bool:
-    ended = summary.status_in_words(run) in ("finished", "pruned")
-    return ended and COPY_TAG not in run.tags and objective in run.metrics
+    return summary.status_in_words(run) in ("finished", "pruned") and objective in run.metrics
 
 
 def _plotted(run: RunRecord, study: RunRecord, dimensions: dict[str, BaseDistribution]) -> plots.Trial:
@@ -160,7 +152,7 @@ def _edges(best: RunRecord, dimensions: dict[str, BaseDistribution]) -> list[str
 
 def _is_allowed(text: str, key: str, value: float) -> bool:
     """Whether the job whose config is `text` could be trained with another `value`: a dropout below 0 could not."""
-    job = OmegaConf.create(text)
+    job, key = OmegaConf.create(text), key.lstrip("+")
     try:
         if key.endswith(space.LENGTH):
             key = key.removesuffix(space.LENGTH)
@@ -184,7 +176,7 @@ def write(facts: Facts) -> Path:
     figures = draw(facts)
     rows = table(facts)
     evaluation = None
-    if len(facts.study.objectives) == 1 and _is_test_shown(facts.study, facts.dimensions):
+    if len(facts.study.objectives) == 1 and trust.shows_test(facts.study.objectives, facts.dimensions):
         evaluation = _Evaluation.of(facts)
     page = _page(facts, figures, rows, evaluation)
     path = folder_of(facts.study) / REPORT_FILE
@@ -238,7 +230,7 @@ def table(facts: Facts) -> list[dict[str, Any]]:
 def draw(facts: Facts) -> dict[str, tuple[str, Any]]:
     """The interactive plots by the names of their files, each with its title and the figure."""
     trials, objective = facts.plotted, facts.objective
-    best = facts.front[0].trial_number
+    best = facts.best.trial_number
     keys = [key for key in facts.dimensions if len({str(one.settings.get(key)) for one in trials}) > 1]
     is_log = {key: getattr(facts.dimensions[key], "log", False) for key in keys}
     figures = {
@@ -365,6 +357,8 @@ def _sections(
     confirmation = tracking.read_text(facts.study, CONFIRMATION_FILE)
     if confirmation:
         yield f"<h2>Confirmed with fresh seeds</h2><pre>{escape(confirmation)}</pre>"
+        if facts.best.name not in confirmation:
+            yield f'<p class="remark">That was before {escape(facts.best.name)} was found.</p>'
     for title, figure in figures.values():
         yield f"<h2>{escape(title)}</h2>{plots.to_html(figure, whole=False)}"
     if evaluation is not None:
@@ -380,7 +374,7 @@ def _sections(
                 for name, (correct, images) in zip(evaluation.classes, evaluation.per_class, strict=True)
             ]
         )
-    yield f"<h2>All trials</h2>{_html_table(rows, facts.front)}"
+    yield f"<h2>All trials</h2>{_html_table(_in_words(rows, facts.study.objectives), facts.front)}"
     composed = tracking.read_text(facts.study, CONFIG_FILE)
     if composed:
         yield f"<h2>The composed config</h2><pre>{escape(composed)}</pre>"
@@ -391,19 +385,24 @@ def _html_table(rows: Sequence[dict[str, Any]], marked: Sequence[RunRecord] = ()
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     body = "".join(
         f"<tr{' class=best' if row.get('trial') in numbers else ''}>"
-        + "".join(f"<td>{escape(_cell(name, value))}</td>" for name, value in row.items())
+        + "".join(f"<td>{escape(str(value))}</td>" for value in row.values())
         + "</tr>"
         for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if "/" in name:
-        return summary.value_in_words(name, value)
-    return f"{value:.4g}" if isinstance(value, float) and name != "seconds" else str(value)
+def _in_words(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> list[dict[str, Any]]:
+    """`rows` with their numbers as a person reads them."""
+
+    def in_words(name: str, value: Any) -> Any:
+        if value is None:
+            return "-"
+        if name in objectives:
+            return summary.value_in_words(name, value)
+        return f"{value:.4g}" if isinstance(value, float) and name != "seconds" else value
+
+    return [{name: in_words(name, value) for name, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":

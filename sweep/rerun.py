@@ -21,7 +21,7 @@ from torch import Tensor
 from sweep import config as configs
 from sweep import data, loop, tracking, trial
 from sweep.config import Config
-from sweep.errors import Stopped, SweepError, explain, in_one_line
+from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
 from sweep.study import Handle
 from sweep.tracking import RunRecord
 
@@ -91,19 +91,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", metavar="RUN_ID", help="the run's id, as MLflow's pages show it")
     options = parser.parse_args(arguments)
     _show_epochs()
-    try:
+    with told_in_one_line():  # after Ctrl-C MLflow has the new run as FAILED, interrupted
         tracking.connect()
         run = tracking.find_run(options.run)
         require_trained(run)
         with tempfile.TemporaryDirectory(prefix="rerun-") as folder:
             again, compared = rerun(run, Path(folder))
-    except KeyboardInterrupt:
-        sys.exit(130)  # MLflow has the new run as FAILED, interrupted
-    except Exception as error:  # ours, or a record that broke
-        line = explain(error)
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
     print(f"\n{tell(compared, why(run, again))}\nrecorded as {again.name} ({again.run_id})")
     sys.exit(0 if compared.is_same else 1)
 

@@ -160,11 +160,15 @@ def edge_of(dimension: BaseDistribution, value: Any) -> Edge | None:
     """
     if isinstance(dimension, CategoricalDistribution):
         numbers = sorted({one for one in dimension.choices if isinstance(one, int | float) and _is_number(one)})
-        if len(numbers) < 2 or len(numbers) < len(dimension.choices) or value not in (numbers[0], numbers[-1]):
-            return None
+        if len(numbers) < 3 or len(numbers) < len(dimension.choices) or value not in (numbers[0], numbers[-1]):
+            return None  # of two choices either is at an end
         is_upper = value == numbers[-1]
         next_one = numbers[-2] if is_upper else numbers[1]
-        return Edge(value, numbers[0], numbers[-1], "upper" if is_upper else "lower", 2 * value - next_one)
+        # As far again as the next one is: choices of positive numbers are as a rule powers of two, or of ten.
+        further = value * value / next_one if numbers[0] > 0 else 2 * value - next_one
+        if all(isinstance(number, int) for number in numbers):
+            further = round(further)
+        return Edge(value, numbers[0], numbers[-1], "upper" if is_upper else "lower", further)
     assert isinstance(dimension, IntDistribution | FloatDistribution)
     if value is None or dimension.low == dimension.high:
         return None

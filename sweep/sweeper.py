@@ -91,6 +91,7 @@ class OptunaSweeper(PluginSweeper):
         pruner: Which of `optuna.pruners`, built as the sampler is.
         timeout: Seconds after which no more trials are handed out, None for no end.
         starting_points: Changes to the job as composed, by key, to be tried after it and before the search.
+        confirms: The study whose best trials this one trains again; it is then not looked for as the newest.
         settings: The plugin's own.
     """
 
@@ -102,6 +103,7 @@ class OptunaSweeper(PluginSweeper):
         pruner: DictConfig,
         timeout: float | None,
         starting_points: Sequence[dict[str, Any]],
+        confirms: str | None,
         **settings: Any,
     ) -> None:
         _require_whole("n_trials", n_trials)
@@ -118,6 +120,7 @@ class OptunaSweeper(PluginSweeper):
             starting_points,
             "must be a list of settings, as in [{optimizer.lr: 0.01}]",
         )
+        self.confirms = confirms
         storage = settings["storage"]
         require(
             storage is None or isinstance(storage, str), "hydra.sweeper.storage", storage, "a path or a URL, or null"
@@ -419,10 +422,10 @@ def _settle_study_name(config: DictConfig) -> str:
     By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
     name = str(config.hydra.sweeper.study_name)
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best", "visualize"):
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best", "visualize", "predict"):
         raise SweepError(
-            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; runs, best and visualize are "
-            "taken"
+            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; "
+            "runs, best, visualize and predict are taken"
         )
     sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
     with read_write(sweeper), read_write(overrides):

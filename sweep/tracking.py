@@ -1,4 +1,4 @@
-"""The record in MLflow: open a run, log to it, find it again. Nothing else here imports mlflow.
+"""The record in MLflow: open a run, log to it, find it again. Only registry.py imports mlflow besides.
 
 Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's root, which is where a bare
 `mlflow ui` started there looks.
@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import subprocess
 import threading
 import warnings
@@ -52,6 +53,8 @@ PRECISION_TAG = "sweep.precision"
 THREADS_TAG = "sweep.num_threads"
 TORCH_TAG = "sweep.torch"
 OVERRIDES_TAG = "sweep.overrides"
+CONFIRMS_TAG = "sweep.confirms"
+"""The study whose best trials a study trains again."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 INTERRUPTED = "interrupted"
@@ -410,6 +413,7 @@ class RunRecord(NamedTuple):
 
     def setting(self, key: str) -> str:
         """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
+        key = key.lstrip("+")
         for name in (key, f"{key}.name"):
             if name in self.params:
                 return self.params[name]
@@ -441,19 +445,21 @@ def find_run(run_id: str) -> RunRecord:
 
 
 def find_study(name: str | None) -> RunRecord:
-    """The parent run of the study called `name`, or of the newest study.
+    """The parent run of the study called `name`, or of the newest that does not only confirm another.
 
     Raises:
         SweepError: There is none.
     """
-    by_name = f" and tags.`{STUDY_TAG}` = '{_quoted(name)}'" if name else ""
-    found = _search(f"tags.`{KIND_TAG}` = 'study'{by_name}", newest=1)
+    if name is None:
+        newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
+        if newest is None:
+            raise SweepError("no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna")
+        return newest
+    found = []
+    with contextlib.suppress(MlflowException):  # a name that its filters cannot hold, and so no study can have
+        found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{_quoted(name)}'", newest=1)
     if not found:
-        raise SweepError(
-            f"study={name}: MLflow knows no study of this name"
-            if name
-            else "no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna"
-        )
+        raise SweepError(f"study={name}: MLflow knows no study of this name")
     return found[0]
 
 
@@ -573,7 +579,7 @@ def where_to_look(study: RunRecord) -> list[str]:
     )
     if uri.startswith("http"):
         return [without_password(uri).rstrip("/") + page]
-    store = "" if uri == DEFAULT_URI else f" --backend-store-uri {without_password(uri)}"
+    store = "" if uri == DEFAULT_URI else f" --backend-store-uri {shlex.quote(without_password(uri))}"
     where = "in the project's root, then open" if uri == DEFAULT_URI else "then open"
     return [f"mlflow ui{store}    ({where})", f"http://127.0.0.1:5000{page}"]
 

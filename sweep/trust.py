@@ -1,7 +1,7 @@
 """How far the best value of a study can be trusted, from what its trials took each image for."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,16 @@ class Trust(NamedTuple):
     """From how many trials it was picked by these images; 0 if they had no part in the choice."""
     flattery: float | None
     """By how much the choice is expected to have flattered it, None if that is not known."""
+    num_finished: int
+    """How many of the candidates that was estimated from; the others were pruned."""
+
+
+def shows_test(objectives: Sequence[str], searched: Iterable[str]) -> bool:
+    """Whether the best trial's accuracy on the test set may be seen.
+
+    It may not where seeds are compared on other images: what wins there is the mean of several, see confirm.py.
+    """
+    return "seed" not in searched or objectives[0].startswith("test/")
 
 
 def judge(best: RunRecord, candidates: Sequence[RunRecord], with_test: bool = True) -> list[Trust]:
@@ -49,15 +59,17 @@ def _judge(best: RunRecord, split: str, candidates: Sequence[RunRecord], objecti
     if own is None:
         return None
     value = float(own.correct.mean())
-    expected: float | None = 0.0
-    if len(candidates) > 1:
-        finished = [one for one in candidates if one.status == "FINISHED"]
-        others = [predictions_of(one, split) for one in finished if one.run_id != best.run_id]
-        known = [own.correct, *(one.correct for one in others if one is not None)]
-        is_known = len(known) == len(finished) and objective.endswith("/accuracy")
-        expected = flattery(np.stack(known)) if is_known else None
+    finished = [one for one in candidates if one.status == "FINISHED"]
+    others = [predictions_of(one, split) for one in finished if one.run_id != best.run_id]
+    known = [one for one in [own, *others] if one is not None and np.array_equal(one.labels, own.labels)]
+    is_known = len(known) == len(finished) and {one.digest for one in finished} == {best.digest}
+    expected = None
+    if is_known and objective.endswith("/accuracy"):
+        expected = flattery(np.stack([one.correct for one in known]))
     low, high = interval(value, len(own.labels))
-    return Trust(f"{split}/accuracy", value, low, high, len(own.labels), len(candidates), expected)
+    return Trust(
+        f"{split}/accuracy", value, low, high, len(own.labels), len(candidates), expected, num_finished=len(finished)
+    )
 
 
 def predictions_of(run: RunRecord, split: str) -> Predictions | None:
@@ -82,6 +94,8 @@ def in_words(judged: Sequence[Trust]) -> list[str]:
             told = "which flatters it by an amount that cannot be told"
             if trust.flattery is not None:
                 told = f"which is expected to flatter it by {100 * trust.flattery:.2f} points"
+                if trust.num_finished < trust.num_candidates:
+                    told += f" (by the {trust.num_finished} that finished)"
             lines.append(f"picked from {trust.num_candidates} trials by these same images, {told}")
         elif trust.num_candidates == 0:
             lines.append("these images had no part in the choice")

@@ -1,5 +1,6 @@
 """How far a number can be trusted: the interval of an accuracy, what choosing by it does to it, which means differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -32,7 +33,7 @@ def interval(accuracy: float, num_images: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def flattery(correct: NDArray[np.bool_], num_resamples: int = NUM_RESAMPLES) -> float:
+def flattery(correct: NDArray[np.bool_] | NDArray[np.float64], num_resamples: int = NUM_RESAMPLES) -> float:
     """By how much the highest of several accuracies on the same images is expected to be too high, 0 to 1.
 
     The best of many is also the luckiest of many. How much luck there was is found by choosing again: images
@@ -43,7 +44,7 @@ def flattery(correct: NDArray[np.bool_], num_resamples: int = NUM_RESAMPLES) -> 
     Models that err on the same images, as good ones do, flatter less than independent ones, and this sees it.
 
     Args:
-        correct: (num_models, num_images), whether each model gets each image right.
+        correct: (num_models, num_images), whether each model gets each image right, or how often with several seeds.
         num_resamples: How often to choose again.
     """
     num_models, num_images = correct.shape
@@ -62,9 +63,11 @@ def flattery(correct: NDArray[np.bool_], num_resamples: int = NUM_RESAMPLES) -> 
         )  # (resamples, num_images), how often each image was drawn
         chosen = (drawn.astype(np.float32) @ right).argmax(axis=1)
         left = (drawn == 0).astype(np.float32)
-        scores = (left @ right) / left.sum(axis=1, keepdims=True)  # on the images not drawn
-        lost.append(scores[:, best] - scores[np.arange(len(scores)), chosen])
-    return max(0.0, float(np.concatenate(lost).mean()))
+        has_left = left.any(axis=1)  # of a handful of images all may be drawn
+        scores = (left @ right)[has_left] / left[has_left].sum(axis=1, keepdims=True)  # on the images not drawn
+        lost.append(scores[:, best] - scores[np.arange(len(scores)), chosen[has_left]])
+    differences = np.concatenate(lost)
+    return max(0.0, float(differences.mean())) if len(differences) else 0.0
 
 
 class Comparison(NamedTuple):
@@ -100,9 +103,8 @@ def compare(groups: Mapping[str, Sequence[float]]) -> list[Comparison]:
     names = list(groups)
     if len(names) < 2:
         return []
-    if all(len(set(values)) == 1 for values in groups.values()):  # no spread at all: every difference is real
-        differences = {(a, b): groups[a][0] - groups[b][0] for a, b in combinations(names, 2)}
-        return [Comparison(a, b, value, value, value) for (a, b), value in differences.items()]
+    if all(len(set(values)) == 1 for values in groups.values()):  # by chance: from no spread nothing can be learnt
+        return [Comparison(a, b, groups[a][0] - groups[b][0], -math.inf, math.inf) for a, b in combinations(names, 2)]
     found = tukey_hsd(*groups.values())
     bounds = found.confidence_interval(LEVEL)
     return [

@@ -8,7 +8,6 @@ The picture is also logged to the study NAME, or else to the newest study on the
 """
 
 import argparse
-import sys
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from sweep import ROOT, config, data, tracking
 from sweep.config import Config
-from sweep.errors import SweepError, explain, in_one_line
+from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
 from sweep.tracking import RunRecord
 
@@ -79,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="where to put it (multirun/visualize/DATA.png)")
     parser.add_argument("--study", metavar="NAME", help="where to log it; by default to the newest on the same data")
     options = parser.parse_intermixed_args(arguments)
-    try:
+    with told_in_one_line(options.overrides):
         with initialize_config_dir(str(ROOT / "conf")):
             job = config.parse(compose("config", options.overrides))
         path = options.output or ROOT / "multirun" / "visualize" / f"{job.data.name}.png"
@@ -92,11 +91,6 @@ def main(arguments: list[str] | None = None) -> None:
             draw(facts).savefig(part, bbox_inches="tight", pad_inches=0.2)
         print(f"saved   {path}")
         print(f"logged  {log_to(study, path) if study else why_not_logged(job)}")
-    except Exception as error:  # ours, or Hydra's, or a record that broke
-        line = explain(error, options.overrides) or (in_one_line(error) if isinstance(error, OSError) else None)
-        if line is None:
-            raise
-        sys.exit(f"error: {line}")
 
 
 def gather(job: Config) -> Facts:

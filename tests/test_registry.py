@@ -56,6 +56,14 @@ def test_the_alias_moves_to_a_better_model_only(trained: Project) -> None:
     assert len(trained.client().search_model_versions("name = 'reader'")) == 2
 
 
+def test_without_a_champion_the_best_version_is_what_is_to_be_beaten(trained: Project) -> None:
+    which = runs(trained)
+    register(trained, which["better"], "bereft")
+    trained.client().delete_registered_model_alias("bereft", "champion")
+    assert "it did not become bereft@champion" in register(trained, which["worse"], "bereft")
+    assert "it is bereft@champion" in register(trained, which["better"], "bereft")
+
+
 def test_the_champion_can_be_fetched_by_its_name(trained: Project) -> None:
     register(trained, runs(trained)["better"], "named")
     finished = trained.best("--model", "named", "--output", str(trained.folder / "by-name"))

@@ -176,9 +176,9 @@ def test_it_can_be_made_again_at_any_time_also_where_the_data_are_gone(searched:
 
 
 def test_a_best_trial_at_the_edge_of_the_space_is_warned_of_but_not_at_a_natural_bound(project: Project) -> None:
-    # The higher of two rates that are both far too low is the better one, and dropout 0 the least one there is.
+    # The highest of three rates that are all too low is the best, and dropout 0 the least one there is.
     finished = project.train(
-        "-m", "data=digits", "epochs=1", "model.widths=[8]", "optimizer.lr=1e-5,2e-3", "model.dropout=0,0.9",
+        "-m", "data=digits", "epochs=1", "model.widths=[8]", "optimizer.lr=1e-5,2e-4,2e-3", "model.dropout=0,0.9",
         "hydra.sweeper.study_name=edge",
     )  # fmt: skip
     assert (

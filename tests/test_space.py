@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep import ROOT, space
 from sweep.errors import SweepError
@@ -132,3 +132,54 @@ def test_a_float_with_a_step_takes_its_own_values_only(read: Read, job: Callable
     assert found.point_of(job("model.dropout=0.2"))["model.dropout"] == 0.2
     with pytest.raises(SweepError):
         found.point_of(job("model.dropout=0.15"))
+
+
+def test_a_space_is_read_back_as_it_was_written(read: Read) -> None:
+    dimensions = read().dimensions
+    assert space.from_json(space.to_json(dimensions)) == dimensions
+    grid = space.of_choices(
+        {"optimizer.lr": ["1e-4", "1e-2"], "model.widths": ["[8]", "[16,8]"], "data": ["digits", "mnist"]}
+    )
+    assert space.from_json(space.to_json(grid)) == grid
+
+
+def test_the_recorded_text_of_a_value_is_found_in_its_dimension() -> None:
+    rate, width = FloatDistribution(1e-4, 1e-1, log=True), IntDistribution(8, 64)
+    assert space.value_of(rate, "0.01") == 0.01
+    assert space.value_of(width, "16") == 16
+    for dimension in (rate, width):
+        assert [space.value_of(dimension, text) for text in ("", "500", "relu")] == [None] * 3
+    assert space.value_of(CategoricalDistribution((1e-4, 1e-2)), "0.0001") == 1e-4
+    assert space.value_of(CategoricalDistribution((True, False)), "False") is False
+    assert space.value_of(CategoricalDistribution(("[16]", "[32, 16]")), "[32,16]") == "[32, 16]"
+    assert space.value_of(CategoricalDistribution(("mlp", "cnn")), "resnet") is None
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "side", "beyond"),
+    [
+        (FloatDistribution(1e-4, 1e-1, log=True), 0.099, "upper", 0.101),
+        (FloatDistribution(0, 0.3), 0.001, "lower", -0.003),
+        (IntDistribution(1, 3), 3, "upper", 4),
+        (IntDistribution(128, 1024, log=True), 128, "lower", 127),
+        (CategoricalDistribution((256, 512, 1024)), 256, "lower", 128),
+        (CategoricalDistribution((256, 512, 1024)), 1024, "upper", 2048),
+        (CategoricalDistribution((1e-4, 1e-3, 1e-2)), 1e-4, "lower", 1e-5),
+        (CategoricalDistribution((0.0, 0.1, 0.2)), 0.2, "upper", 0.3),
+    ],
+)
+def test_a_value_at_an_end_of_its_dimension_is_found_with_what_lies_beyond(
+    dimension: BaseDistribution, value: float, side: str, beyond: float
+) -> None:
+    edge = space.edge_of(dimension, value)
+    assert edge is not None
+    assert (edge.side, edge.beyond) == (side, pytest.approx(beyond))
+
+
+def test_there_are_no_ends_in_the_middle_among_two_choices_and_among_words() -> None:
+    assert space.edge_of(FloatDistribution(1e-4, 1e-1, log=True), 1e-2) is None
+    assert space.edge_of(CategoricalDistribution((256, 512, 1024)), 512) is None
+    assert space.edge_of(CategoricalDistribution((64, 512)), 512) is None
+    assert space.edge_of(CategoricalDistribution(("relu", "tanh", "gelu")), "relu") is None
+    assert space.edge_of(IntDistribution(8, 8), 8) is None
+    assert space.edge_of(IntDistribution(8, 16), None) is None

@@ -11,13 +11,16 @@ from sweep.tracking import RunRecord
 from sweep.trust import Trust
 from sweep.uncertainty import flattery, interval
 
-CHOSEN = Trust("test/accuracy", 0.9866, 0.9842, 0.9887, num_images=10_000, num_candidates=20, flattery=0.0007)
+CHOSEN = Trust(
+    "test/accuracy", 0.9866, 0.9842, 0.9887, num_images=10_000, num_candidates=20, flattery=0.0007, num_finished=10
+)
 
 
 def test_the_interval_how_many_it_was_picked_from_and_the_flattery_are_told() -> None:
     assert trust.in_words([CHOSEN]) == [
         "test/accuracy 98.66%: 95% interval 98.42% to 98.87%, 10,000 images",
-        "picked from 20 trials by these same images, which is expected to flatter it by 0.07 points",
+        "picked from 20 trials by these same images, which is expected to flatter it by 0.07 points "
+        "(by the 10 that finished)",
     ]
 
 
@@ -65,6 +68,11 @@ def test_the_flattery_is_found_from_the_finished_trials_and_the_pruned_count_as_
     kept = [trust.predictions_of(run, "test") for run in order]
     assert judged.flattery == flattery(np.stack([one.correct for one in kept if one is not None]))
     assert judged.flattery > 0
+
+
+def test_trials_scored_on_other_images_are_not_compared(recorded: list[RunRecord], tmp_path: Path) -> None:
+    (judged,) = trust.judge(recorded[0], [*recorded[:2], recorded[2]._replace(digest="another data set's")])
+    assert judged.flattery is None
 
 
 def test_where_one_finished_trial_has_kept_nothing_the_flattery_is_not_known(recorded: list[RunRecord]) -> None:
