@@ -1,13 +1,15 @@
 """What a trained model took each image for: kept with its trial, and what can be read from it."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.errors import SweepError
+from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -55,17 +57,19 @@ def load(path: Path, split: str) -> Predictions:
     """The predictions on `split` that `save` wrote to `path`.
 
     Raises:
-        SweepError: There are none on this split.
+        SweepError: There are none on this split, or the file is damaged.
     """
-    with np.load(path) as arrays:
-        missing = f"{split}_labels" not in arrays
-        if missing:
-            raise SweepError(f"{path.name}: no predictions on {split}")
-        return Predictions(
-            arrays[f"{split}_labels"].astype(np.int64),
-            arrays[f"{split}_predicted"].astype(np.int64),
-            arrays[f"{split}_probability"],
-        )
+    try:
+        with np.load(path) as arrays:
+            return Predictions(
+                arrays[f"{split}_labels"].astype(np.int64),
+                arrays[f"{split}_predicted"].astype(np.int64),
+                arrays[f"{split}_probability"],
+            )
+    except KeyError as error:
+        raise SweepError(f"{path.name}: no predictions on {split}") from error
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise SweepError(f"{path.name}: it is damaged ({in_one_line(error, 100)})") from error
 
 
 def confusion_matrix(predictions: Predictions, num_classes: int) -> NDArray[np.int64]:

@@ -181,14 +181,14 @@ def write(facts: Facts) -> Path:
     page = _page(facts, figures, rows, evaluation)
     path = folder_of(facts.study) / REPORT_FILE
     with replacing(path) as part:
-        part.write_text(page)
+        part.write_text(page, encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "plots").mkdir()
         for name, (_, figure) in figures.items():
-            (folder / "plots" / f"{name}.html").write_text(plots.to_html(figure))
-        (folder / f"{TABLE_FILE}.csv").write_text(_csv(rows))
-        (folder / REPORT_FILE).write_text(page)
+            (folder / "plots" / f"{name}.html").write_text(plots.to_html(figure), encoding="utf-8")
+        (folder / f"{TABLE_FILE}.csv").write_text(_csv(rows), encoding="utf-8")
+        (folder / REPORT_FILE).write_text(page, encoding="utf-8")
         run.log_folder(folder)
     # MLflow's page takes a dot in a column's name for a level of nesting, and finds nothing there.
     run.log_table({key.replace(".", "/"): [row[key] for row in rows] for key in rows[0]}, f"{TABLE_FILE}.json")
