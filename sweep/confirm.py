@@ -101,7 +101,13 @@ def main(arguments: list[str] | None = None) -> None:
         status = _train(command(study, chosen, options.seeds, name, options.overrides))
         if status not in (0, STOPPED):
             sys.exit(status)  # train.py has said why
-        verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)), options.seeds)
+        try:
+            verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)), options.seeds)
+        except SweepError:
+            if status != STOPPED:
+                raise
+            print("stopped before there was a verdict; the same command goes on with it")
+            sys.exit(status)
         told = in_words(study, verdict)
         print(f"\n{told}\n")
         tracking.MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)

@@ -75,6 +75,12 @@ def load(run: RunRecord) -> Classifier:
             f"run={run.run_id}: its model tells {', '.join(classes)} apart, not digits; "
             "choose another with --study, --experiment, --run or --model"
         )
+    if run.params.get("data.name") != "mnist":
+        print(
+            f"note: {run.name} was trained on {run.params.get('data.name')}, and images are prepared here as MNIST's "
+            "are; one trained on mnist reads them better",
+            file=sys.stderr,
+        )
     return classifier
 
 
