@@ -270,9 +270,7 @@ def _verdict_in_words(study: RunRecord, verdict: Verdict) -> list[str]:
         ]
         for one in verdict.candidates
     ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    lines.append("")
+    lines = [*summary.aligned([header, *rows]), ""]
     lines.append(f"winner  {winner.name}: {objective} {rows[0][1]}, the mean of {len(winner.values)} fresh seeds")
     lacking = [one for one in verdict.candidates if len(one.values) < verdict.num_seeds]
     if lacking:

@@ -142,5 +142,4 @@ def _champion(name: str) -> ModelVersion | None:
 
 
 def _versions(name: str) -> list[ModelVersion]:
-    quoted = name.replace("'", "''")
-    return list(MlflowClient().search_model_versions(f"name = '{quoted}'"))
+    return list(MlflowClient().search_model_versions(f"name = '{tracking.quoted(name)}'"))

@@ -114,11 +114,16 @@ def table(
         ]
         for trial in in_order[:MOST_ROWS]
     ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    lines = aligned([header, *rows])
     if len(in_order) > MOST_ROWS:
         lines.append(f"... and {len(in_order) - MOST_ROWS} more, all in MLflow")
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each of `rows`, each column as wide as its widest cell and flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def status_in_words(trial: RunRecord) -> str:

@@ -457,7 +457,7 @@ def find_study(name: str | None) -> RunRecord:
         return newest
     found = []
     with contextlib.suppress(MlflowException):  # a name that its filters cannot hold, and so no study can have
-        found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{_quoted(name)}'", newest=1)
+        found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{quoted(name)}'", newest=1)
     if not found:
         raise SweepError(f"study={name}: MLflow knows no study of this name")
     return found[0]
@@ -562,7 +562,7 @@ def save_view(study: RunRecord, params: Sequence[str]) -> None:
     columns = [f"metrics.`{objective}`" for objective in study.objectives]
     name = study.tags[STUDY_TAG]
     view = {
-        "searchFilter": f"tags.`{STUDY_TAG}` = '{_quoted(name)}' and tags.`{KIND_TAG}` = 'trial'",
+        "searchFilter": f"tags.`{STUDY_TAG}` = '{quoted(name)}' and tags.`{KIND_TAG}` = 'trial'",
         "orderByKey": columns[0],
         "orderByAsc": study.directions[0] == "minimize",
         "selectedColumns": [*columns, *(f"params.`{param}`" for param in params)],
@@ -619,5 +619,6 @@ def _record(run: RunEntity) -> RunRecord:
     )
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """`value` as it stands between the quotes of MLflow's filters."""
     return value.replace("'", "''")

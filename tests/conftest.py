@@ -7,8 +7,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run si
 import multiprocessing
 import runpy
 import shutil
+import socket
+import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -134,6 +137,24 @@ def _run_program(path: Path, arguments: tuple[str, ...], env: dict[str, str], fo
     os.environ.update(env)
     sys.argv = [str(path), *arguments]
     runpy.run_path(str(path), run_name="__main__")
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def wait_for_answer(server: subprocess.Popen[bytes], url: str) -> None:
+    """Return as soon as `server` answers at `url`; that it ends first is an error."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError:
+            assert server.poll() is None
+            time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

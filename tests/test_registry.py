@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from conftest import Project
+from conftest import Project, free_port, wait_for_answer
 
 SMALL = ("data=digits", "epochs=1", "model.widths=[16]", "num_threads=1")
 
@@ -104,9 +102,7 @@ def test_plain_mlflow_loads_the_champion_and_serves_it(trained: Project) -> None
     model = mlflow.pytorch.load_model("models:/served@champion")
     images = torch.rand(2, 1, 28, 28)
     expected = model(images).detach().numpy()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # mlflow starts uvicorn by its name
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/served@champion",
@@ -115,13 +111,7 @@ def test_plain_mlflow_loads_the_champion_and_serves_it(trained: Project) -> None
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1)
-                break
-            except OSError:
-                assert server.poll() is None
-                time.sleep(0.1)
+        wait_for_answer(server, f"http://127.0.0.1:{port}/ping")
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations",
             json.dumps({"inputs": images.tolist()}).encode(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import PROCESSES, Project
+from conftest import PROCESSES, Project, free_port, wait_for_answer
 
 from sweep import tracking
 from sweep.errors import SweepError
@@ -118,26 +118,16 @@ def test_an_address_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_is_recorded_and_its_model_fetched_through_a_real_server(tmp_path: Path, empty_record: Path) -> None:
     import shutil
-    import socket
-    import time
-    import urllib.request
 
     shutil.copy(empty_record, tmp_path / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
          "--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
+        wait_for_answer(server, f"http://127.0.0.1:{port}/health")
         project = Project(tmp_path)
         project.env["MLFLOW_TRACKING_URI"] = project.uri = f"http://127.0.0.1:{port}"
         finished = project.train("-m", "data=digits", "epochs=1", "seed=0,1", "hydra.sweeper.study_name=served")
