@@ -297,7 +297,7 @@ class ImageTransform(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] to what the network takes: (B, C*H*W) if flattened, else (B, C, H, W)."""
-        x = (images - self.mean) / self.std
+        x = (images - self.mean).div_(self.std)
         return x.flatten(1) if self.flatten else x
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -321,11 +321,11 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The images and labels (B,) at `indices` (B,)."""
-        images = self.data.images[indices]
+        images = self.data.images.index_select(0, indices)  # six times as fast on the CPU as images[indices]
         if self.shift:
             images = shift_randomly(images, self.shift)
         x = images.float().div_(255)
-        return (self.transform(x) if self.transform else x), self.data.labels[indices]
+        return (self.transform(x) if self.transform else x), self.data.labels.index_select(0, indices)
 
     def __len__(self) -> int:
         return len(self.data.labels)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sweep.errors import SweepError
-from sweep.models import CNNConfig, MLPConfig
+from sweep.models import CNNConfig, Dropout, MLPConfig
 
 
 def mlp(**changes: object) -> MLPConfig:
@@ -43,3 +43,39 @@ def test_same_seed_builds_the_same_weights() -> None:
     torch.manual_seed(3)
     second = mlp().build((1, 28, 28), 10).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_zeroes_the_share_that_it_is_told_and_scales_the_rest_in_both_directions(
+    p: float, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    num_units = 401 * 501  # not a multiple of the four that share a draw
+    x = torch.ones(401, 501, dtype=dtype, requires_grad=True)
+    y = Dropout(p)(x)
+    y.sum().backward()
+    assert x.grad is not None
+    assert y.dtype == dtype
+    assert torch.equal(y, x.grad)
+    assert set(y.unique().tolist()) == {0.0, torch.tensor(1 / (1 - p), dtype=dtype).item()}
+    share = (y == 0).double().mean().item()
+    assert abs(share - p) < 5 * (p * (1 - p) / num_units) ** 0.5
+
+
+def test_dropout_treats_all_units_alike_whatever_their_place_in_a_draw() -> None:
+    torch.manual_seed(0)
+    zeroed = (Dropout(0.5)(torch.ones(100_000, 4)) == 0).double()
+    assert (zeroed.mean(dim=0) - 0.5).abs().max() < 0.01
+    assert (torch.corrcoef(zeroed.T) - torch.eye(4)).abs().max() < 0.02
+
+
+def test_dropout_leaves_an_evaluated_network_alone_and_follows_the_seed_in_training() -> None:
+    x = torch.rand(8, 9)
+    dropout = Dropout(0.3)
+    torch.manual_seed(1)
+    first = dropout(x)
+    torch.manual_seed(1)
+    assert torch.equal(dropout(x), first)
+    assert not torch.equal(dropout(x), first)
+    assert torch.equal(dropout.eval()(x), x)
