@@ -7,15 +7,21 @@ an absolute address, since Tune runs each trial in a folder of its own.
 """
 
 import os
+import secrets
 import tempfile
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts: no statistics leave the machine
+# Read when Ray is imported or starts.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics leave the machine
+if "RAY_AUTH_MODE" not in os.environ:
+    # What Ray does by itself, with a token for this study alone, rather than one left in the home directory.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import mlflow
 import ray
-from by_hand import DROPOUT, EXPERIMENT, LR, Job, parse_arguments, run_trial
+from by_hand import DROPOUT, EXPERIMENT, LR, Job, build_parser, run_trial
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
@@ -46,7 +52,7 @@ def search(job: Job, num_trials: int) -> tune.Result:
 
 def main() -> None:
     """Search, and print the best trial."""
-    options = parse_arguments(__doc__).parse_args()
+    options = build_parser(__doc__, num_workers=0).parse_args()  # a trial has one core, and the others are taken
     job = Job(options.epochs, options.seed, str(Path(options.data_root).absolute()), options.num_workers)
     mlflow.set_experiment(EXPERIMENT)  # makes the database and the experiment once, before trials would race to
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # what Ray leaves behind; sockets need a short path

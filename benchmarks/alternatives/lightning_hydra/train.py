@@ -3,7 +3,7 @@
 python benchmarks/alternatives/lightning_hydra/train.py                       # one run
 python benchmarks/alternatives/lightning_hydra/train.py -m search=optuna hydra.sweeper.n_trials=20 trainer.max_epochs=4
 
-Other overrides: seed=0 data.root=FOLDER data.num_workers=1 num_threads=1; hydra/launcher=joblib hydra.sweeper.n_jobs=2
+Other overrides: seed=0 data.root=FOLDER data.num_workers=2 num_threads=1; hydra/launcher=joblib hydra.sweeper.n_jobs=2
 trains two at a time. Files go to logs/ in the working directory, the record to MLFLOW_TRACKING_URI.
 """
 
@@ -16,7 +16,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-warnings.filterwarnings("ignore", ".*does not have many workers.*")  # tried: more are slower on two cores
+warnings.filterwarnings("ignore", ".*does not have many workers.*")  # wants more than two cores have use for
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
@@ -27,8 +27,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 )
 def train(cfg: DictConfig) -> float:
     """One trial: build what the config names, fit it; the test accuracy after the last epoch."""
-    if cfg.num_threads:
-        torch.set_num_threads(cfg.num_threads)
+    torch.set_num_threads(cfg.num_threads)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     logger = instantiate(cfg.logger)
     logger.log_hyperparams({name: cfg[name] for name in ("model", "data", "trainer", "seed")})  # opens the run
