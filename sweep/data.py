@@ -30,6 +30,8 @@ from torchvision.datasets.utils import check_integrity
 from sweep.errors import SweepError, require
 
 EVALUATION_BATCH_SIZE = 1000
+IMAGES_HEADER, LABELS_HEADER = 16, 8
+"""Bytes before the data in MNIST's files (http://yann.lecun.com/exdb/mnist/)."""
 
 
 class LabelledImages(NamedTuple):
@@ -135,11 +137,15 @@ class _IDXConfig(DataConfig):
                 )
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        train, test = (self.torchvision_class(self.root, train=train) for train in (True, False))
-        return (
-            LabelledImages(train.data.unsqueeze(1), train.targets),
-            LabelledImages(test.data.unsqueeze(1), test.targets),
+        return self._map("train", self.num_train), self._map("t10k", self.num_test)
+
+    def _map(self, prefix: str, num_images: int) -> LabelledImages:
+        """The files' own bytes after their headers, mapped: processes that read them share one copy in memory."""
+        files = (self.folder / f"{prefix}-images-idx3-ubyte", self.folder / f"{prefix}-labels-idx1-ubyte")
+        images, labels = (
+            torch.from_file(str(file), shared=False, size=self._size_of(file.name), dtype=torch.uint8) for file in files
         )
+        return LabelledImages(images[IMAGES_HEADER:].view(num_images, *self.image_shape), labels[LABELS_HEADER:].long())
 
     def _is_complete(self) -> bool:
         return all((self.folder / file).is_file() for file in self.checksums)
@@ -147,7 +153,7 @@ class _IDXConfig(DataConfig):
     def _size_of(self, file: str) -> int:
         num_images = self.num_train if file.startswith("train") else self.num_test
         _, height, width = self.image_shape
-        return 16 + num_images * height * width if "images" in file else 8 + num_images
+        return IMAGES_HEADER + num_images * height * width if "images" in file else LABELS_HEADER + num_images
 
     def _download(self) -> None:
         """Download under a lock, into a temporary folder, and move each finished file into place."""

@@ -41,9 +41,9 @@ class ModelConfig(ABC):
 
 
 class Dropout(nn.Dropout):
-    """Dropout (Srivastava et al., 2014, https://jmlr.org/papers/v15/srivastava14a.html), three times as fast on the CPU.
+    """Dropout (Srivastava et al., 2014, https://jmlr.org/papers/v15/srivastava14a.html), drawn faster on the CPU.
 
-    There torch draws a number of 64 bits for each unit, one after another, which took a fifth of a small MLP's step.
+    There torch draws 64 bits for each unit, one after another, which took a fifth of a small MLP's step.
     Here four units share one, and the probability is rounded to a multiple of 2**-15.
     """
 

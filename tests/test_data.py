@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -309,3 +310,13 @@ def test_every_setting_out_of_bounds_is_refused() -> None:
     ]:
         with pytest.raises(SweepError, match=rf"^data.{key}={value}: .*{allowed}"):
             dataclasses.replace(digits(), **{key: value})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_mnist_is_mapped_so_that_processes_share_its_one_copy_in_memory(mnist_root: str) -> None:
+    config = mnist(root=mnist_root)
+    train, _ = config.read()
+    mapped = Path("/proc/self/maps").read_text()
+    assert str(config.folder.resolve() / "train-images-idx3-ubyte") in mapped
+    train.images[0] = 7  # changes this process's own copy of a page, and no file
+    config.prepare()
