@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SWEEP := $(BIN)/python sweep/train.py -m hydra/sweeper=optuna
 
-.PHONY: demo sweep test lint ui
+.PHONY: demo sweep test lint ui bench
 
 demo: .venv/installed ## a study of the embedded digits, without a download
 	$(SWEEP) data=digits epochs=20
@@ -19,6 +19,10 @@ lint: .venv/installed ## formatting, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+bench: .venv/installed ## how fast it is, beside what one would write instead; nothing else should run meanwhile
+	$(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python benchmarks/bench.py
 
 ui: .venv/installed ## MLflow's pages of what has been recorded
 	$(BIN)/mlflow ui

@@ -51,8 +51,15 @@ class Study(NamedTuple):
     """What one study of one contestant came to."""
 
     trials: list[Trial]
+    started: float
+    """When the command was given, in seconds since the epoch."""
     seconds: float
     """From the command to the prompt."""
+
+    @property
+    def starts(self) -> list[float]:
+        """Seconds from the command to each trial's start, the first ones first."""
+        return sorted(trial.start - self.started for trial in self.trials)
 
     @property
     def trials_per_hour(self) -> float:
@@ -119,8 +126,13 @@ def as_trial(run: Run) -> Trial:
     return Trial(start, end, run.data.metrics[ACCURACY], run.info.status == "FINISHED")
 
 
-def run_study(name: str, task: Task) -> Study:
-    """One study of one contestant, in a process and a temporary folder of its own.
+def run_study(name: str, command: list[str], num_trials: int) -> Study:
+    """The study that `command` runs, in a process and a temporary folder of its own.
+
+    Args:
+        name: What to call it in errors.
+        command: What Python is given.
+        num_trials: How many it should come to.
 
     Raises:
         RuntimeError: It ended with an error, or without the trials that it was asked for.
@@ -135,16 +147,16 @@ def run_study(name: str, task: Task) -> Study:
         subprocess.run([sys.executable, "-c", make], check=True, cwd=folder, env=env, capture_output=True)
         started = time.time()
         done = subprocess.run(
-            [sys.executable, *CONTESTANTS[name](task)], cwd=folder, env=env, stdin=subprocess.DEVNULL,
+            [sys.executable, *command], cwd=folder, env=env, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         seconds = time.time() - started
         if done.returncode:
             raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stdout[-4000:]}")
         trials = read_trials(uri)
-    if len(trials) != task.num_trials:
-        raise RuntimeError(f"{name} left {len(trials)} trials of {task.num_trials}:\n{done.stdout[-4000:]}")
-    return Study(trials, seconds)
+    if len(trials) != num_trials:
+        raise RuntimeError(f"{name} left {len(trials)} trials of {num_trials}:\n{done.stdout[-4000:]}")
+    return Study(trials, started, seconds)
 
 
 def run_rounds(names: Sequence[str], task: Task, num_rounds: int) -> dict[str, list[Study]]:
@@ -156,7 +168,7 @@ def run_rounds(names: Sequence[str], task: Task, num_rounds: int) -> dict[str, l
     studies: dict[str, list[Study]] = {name: [] for name in names}
     for i in range(num_rounds):
         for name in [*names[i % len(names) :], *names[: i % len(names)]]:
-            study = run_study(name, task)
+            study = run_study(name, CONTESTANTS[name](task), task.num_trials)
             studies[name].append(study)
             print(f"round {i + 1}: {name}, {study.seconds:.0f} s", file=sys.stderr, flush=True)
     return studies
@@ -173,6 +185,7 @@ def summarise(studies: dict[str, list[Study]]) -> dict[str, dict[str, Any]]:
         summary[name] = {
             "trials_per_hour": medians[name],
             "trials_per_hour_of_rounds": speeds[name],
+            "seconds_to_first_trial": statistics.median(study.starts[0] for study in rounds),
             "study_seconds": statistics.median(study.seconds for study in rounds),
             "study_seconds_of_rounds": [study.seconds for study in rounds],
             "seconds_per_trial": statistics.median(trial.end - trial.start for trial in trials),
@@ -187,33 +200,34 @@ def summarise(studies: dict[str, list[Study]]) -> dict[str, dict[str, Any]]:
 
 
 def measure(
-    num_trials: int = 3,
-    epochs: int = 2,
-    num_rounds: int = 2,
-    names: Sequence[str] = tuple(CONTESTANTS),
-    seed: int = 0,
-    data_root: Path | None = None,
+    num_trials: int, epochs: int, num_rounds: int, names: Sequence[str] = tuple(CONTESTANTS), seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Run all rounds and summarise them: for other programs."""
-    root = data_root or Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data"))
-    return summarise(run_rounds(names, Task(num_trials, epochs, seed, root.absolute()), num_rounds))
+    return summarise(run_rounds(names, Task(num_trials, epochs, seed, data_root()), num_rounds))
+
+
+def data_root() -> Path:
+    """The folder that holds MNIST, or will."""
+    return Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data")).absolute()
 
 
 def markdown(summary: dict[str, dict[str, Any]]) -> str:
     """The summary as a table."""
 
     def times(ratio: float | None) -> str:
-        return "" if ratio is None else f"{ratio:.2f}"
+        return "" if ratio is None else f"{ratio:.1f}"
 
     lines = [
-        "| contestant | trials per hour | of rounds | study, s | a trial, s | best | mean | x by hand | x lightning |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | trials an hour | of rounds | a trial, s | first trial after, s | whole study, s | best | mean "
+        "| times by hand | times lightning |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, figures in summary.items():
         rates = figures["trials_per_hour_of_rounds"]
         lines.append(
             f"| {name} | {figures['trials_per_hour']:.0f} | {min(rates):.0f} to {max(rates):.0f} "
-            f"| {figures['study_seconds']:.1f} | {figures['seconds_per_trial']:.1f} "
+            f"| {figures['seconds_per_trial']:.1f} | {figures['seconds_to_first_trial']:.1f} "
+            f"| {figures['study_seconds']:.0f} "
             f"| {figures['best_accuracy']:.2%} | {figures['mean_accuracy']:.2%} "
             f"| {times(figures['times_by_hand'])} | {times(figures['times_lightning'])} |"
         )
