@@ -148,7 +148,7 @@ class OptunaSweeper(PluginSweeper):
         self.folder = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
-        from sweep import space, study, tracking
+        from sweep import samplers, space, study, tracking
 
         loader = self.context.config_loader
         impl = self.sweeper
@@ -177,7 +177,7 @@ class OptunaSweeper(PluginSweeper):
         try:
             shared.set_up(facts, points)
             _require_same(shared.optuna, directions, facts)  # another process may have made it meanwhile
-            shared.optuna.sampler = self._sampler(shared)
+            shared.optuna.sampler = samplers.learning_from_pruned(self._sampler(shared))
             shared.optuna.pruner = self.pruner
             self._search(shared, job, searched, launcher, num_slots)
         finally:
