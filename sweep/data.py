@@ -1,4 +1,4 @@
-"""The data sets: read through torchvision, held in memory once, served a whole batch at a time.
+"""The data sets: torchvision's files, mapped into memory once, served a whole batch at a time.
 
 What becomes of an image on its way to a network:
 
@@ -16,18 +16,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from urllib.error import URLError
 
 import torch
-import torchvision
 from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.datasets.utils import check_integrity
 
 from sweep.errors import SweepError, require
+
+if TYPE_CHECKING:
+    from torchvision.datasets import MNIST
 
 EVALUATION_BATCH_SIZE = 1000
 IMAGES_HEADER, LABELS_HEADER = 16, 8
@@ -112,7 +113,8 @@ class DataConfig(ABC):
 class _IDXConfig(DataConfig):
     """A data set of torchvision's that comes in MNIST's four files."""
 
-    torchvision_class: ClassVar[type[torchvision.datasets.MNIST]]
+    torchvision_name: ClassVar[str]
+    """Of its class in torchvision.datasets."""
     checksums: ClassVar[dict[str, str | None]]
     """MD5 of each file as it lies in `folder`, None where only the size is known."""
 
@@ -122,15 +124,14 @@ class _IDXConfig(DataConfig):
     @property
     def folder(self) -> Path:
         """Where torchvision looks for the files."""
-        return Path(self.root) / self.torchvision_class.__name__ / "raw"
+        return Path(self.root) / self.torchvision_name / "raw"
 
     def prepare(self) -> None:
         if not self._is_complete():
             self._download()
         for file, checksum in self.checksums.items():
             path = self.folder / file
-            intact = path.stat().st_size == self._size_of(file) and check_integrity(path, checksum)
-            if not intact:
+            if path.stat().st_size != self._size_of(file) or checksum not in (None, _md5(path)):
                 raise SweepError(
                     f"data.root={self.root}: {path} is damaged ({path.stat().st_size} of {self._size_of(file)} bytes, "
                     "or other ones); delete it and start again to download it anew, or use data=digits"
@@ -147,6 +148,11 @@ class _IDXConfig(DataConfig):
         )
         return LabelledImages(images[IMAGES_HEADER:].view(num_images, *self.image_shape), labels[LABELS_HEADER:].long())
 
+    def _torchvision_class(self) -> "type[MNIST]":
+        import torchvision  # takes a second that need not be waited for where the files are there
+
+        return getattr(torchvision.datasets, self.torchvision_name)
+
     def _is_complete(self) -> bool:
         return all((self.folder / file).is_file() for file in self.checksums)
 
@@ -157,18 +163,19 @@ class _IDXConfig(DataConfig):
 
     def _download(self) -> None:
         """Download under a lock, into a temporary folder, and move each finished file into place."""
+        torchvision_class = self._torchvision_class()
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
             with FileLock(Path(self.root) / f".{self.name}.lock"):
                 if self._is_complete():  # by another process, while this one waited
                     return
                 with tempfile.TemporaryDirectory(dir=self.root, prefix=".download-") as folder:
-                    downloaded = Path(self.torchvision_class(folder, download=True).raw_folder)
+                    downloaded = Path(torchvision_class(folder, download=True).raw_folder)
                     self.folder.mkdir(parents=True, exist_ok=True)
                     for file in self.checksums:
                         os.replace(downloaded / file, self.folder / file)
         except (RuntimeError, URLError, OSError) as error:
-            tried = ", ".join(self.torchvision_class.mirrors)
+            tried = ", ".join(torchvision_class.mirrors)
             raise SweepError(
                 f"data.root={self.root}: no {self.name} in {self.folder}, and no download from {tried} "
                 f"({_last_line(error)}); put its four files there, point data.root or SWEEP_DATA_ROOT "
@@ -182,7 +189,7 @@ class MNISTConfig(_IDXConfig):
 
     name: Literal["mnist"]
     origin: ClassVar[str] = "http://yann.lecun.com/exdb/mnist/"
-    torchvision_class: ClassVar[type[torchvision.datasets.MNIST]] = torchvision.datasets.MNIST
+    torchvision_name: ClassVar[str] = "MNIST"
     checksums: ClassVar[dict[str, str | None]] = {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -201,9 +208,11 @@ class FashionMNISTConfig(_IDXConfig):
 
     name: Literal["fashion_mnist"]
     origin: ClassVar[str] = "https://github.com/zalandoresearch/fashion-mnist"
-    torchvision_class: ClassVar[type[torchvision.datasets.MNIST]] = torchvision.datasets.FashionMNIST
+    torchvision_name: ClassVar[str] = "FashionMNIST"
     checksums: ClassVar[dict[str, str | None]] = dict.fromkeys(MNISTConfig.checksums)
-    classes: ClassVar[tuple[str, ...]] = tuple(torchvision.datasets.FashionMNIST.classes)
+    classes: ClassVar[tuple[str, ...]] = (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,6 +387,11 @@ def evaluation_loader(batches: ImageBatches) -> DataLoader[tuple[Tensor, Tensor]
 def to_device(data: LabelledImages, device: torch.device) -> LabelledImages:
     """`data` on `device`; the very same tensors where they are there already."""
     return LabelledImages(data.images.to(device), data.labels.to(device))
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _last_line(error: BaseException) -> str:

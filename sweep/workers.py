@@ -28,7 +28,8 @@ from sweep.errors import SweepError
 # On Linux workers are forked from a clean server process that has the imports done: they share its memory, and
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-PRELOADED = ("sweep.trial", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store", "optuna")
+PRELOADED = ("sweep.trial", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store", "optuna", "torch._dynamo")
+"""The last is what the logging of a model is waiting for otherwise."""
 
 
 class WorkerLauncher(Launcher):

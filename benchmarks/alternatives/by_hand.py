@@ -119,8 +119,8 @@ def build_parser(description: str | None, num_workers: int) -> argparse.Argument
 
 def main() -> None:
     """Search, and print the best trial."""
-    # On two cores with nothing else running an epoch's training took 5.0 s with one thread and two workers, 6.2 s with one
-    # worker, 8.1 s without; with two threads, which wait for each other, 7.2, 8.7 and 7.7 s.
+    # On two cores with nothing else running an epoch's training took 5.0 s with one thread and two workers, 6.2 s with
+    # one worker, 8.1 s without; with two threads, which wait for each other, 7.2, 8.7 and 7.7 s.
     parser = build_parser(__doc__, num_workers=2)
     parser.add_argument("--num-threads", type=int, default=1, help="of torch")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time, in threads")
