@@ -28,13 +28,14 @@ TRAINING = ("data", "forward and backward", "optimizer", "evaluation")
 class Clock:
     """Adds up the seconds of each stage, of one trial after another; a stage within another stops the outer one's."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.trials: list[Counter[str]] = [Counter()]
         self._stack: list[str] = []
-        self._since = time.perf_counter()
+        self._now = now
+        self._since = now()
 
     def _switch(self) -> None:
-        now = time.perf_counter()
+        now = self._now()
         if self._stack:
             self.trials[-1][self._stack[-1]] += now - self._since
         self._since = now

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -142,8 +142,8 @@ def fit(
             optimizer.step()
             scheduler.step()
             losses.append(loss.detach())
-        # Looked at once an epoch: on a GPU each look waits for everything queued before it.
-        step_losses = torch.stack(losses).float()  # (num_steps,)
+        # Brought over once an epoch: on a GPU each look waits for everything queued before it.
+        step_losses = torch.stack(losses).float().cpu()  # (num_steps,)
         broken = (~step_losses.isfinite()).nonzero()
         if len(broken):
             first = int(broken[0])
@@ -169,4 +169,4 @@ def evaluate(model: Callable[[Tensor], Tensor], batches: Batches) -> Evaluation:
 
 
 def _autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)

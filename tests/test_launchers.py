@@ -22,7 +22,7 @@ from conftest import Finished, Project, Started
 from hydra.errors import MissingConfigException
 from optuna.trial import TrialState
 
-from sweep import study, tracking
+from sweep import study, tracking, workers
 from sweep.errors import explain, without_password
 from sweep.search import MLFLOW_STATUS
 
@@ -415,3 +415,15 @@ def daemon(
         with suppress(ProcessLookupError):  # its session's, whatever it has left there
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def test_each_slot_has_a_gpu_of_its_own_and_those_beyond_share_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(num_slots: int, num_gpus: int) -> list[str]:
+        return [workers.visible_gpu(slot, num_gpus).get("CUDA_VISIBLE_DEVICES", "all") for slot in range(num_slots)]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices(3, num_gpus=0) == ["all", "all", "all"]
+    assert devices(3, num_gpus=1) == ["0", "0", "0"]
+    assert devices(3, num_gpus=2) == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert devices(3, num_gpus=2) == ["3", "5", "3"]

@@ -1,10 +1,14 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sweep import loop
+from sweep.data import ImageBatches, ImageTransform, LabelledImages, training_loader
 from sweep.errors import SweepError
+from sweep.models import MLPConfig
 from sweep.optimizers import SGDConfig
 
 SGD = SGDConfig(name="sgd", lr=0.1, weight_decay=0.0, schedule="none", momentum=0.0, nesterov=False)
@@ -111,3 +115,32 @@ def test_auto_precision_is_bfloat16_only_where_the_processor_computes_in_it(monk
 def test_a_device_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(SweepError, match=r"^device=cuda: there is none here; choose one of auto, cpu"):
         loop.pick_device("cuda")
+
+
+def test_an_epoch_is_trained_without_reading_anything_back_from_the_device() -> None:
+    meta = torch.device("meta")  # has shapes and no values: whatever needs a value raises
+    images = LabelledImages(
+        torch.zeros(640, 1, 28, 28, dtype=torch.uint8, device=meta), torch.zeros(640, dtype=torch.int64, device=meta)
+    )
+    with meta:
+        transform = ImageTransform(0.1, 0.3, (1, 28, 28), flatten=True)
+        model = MLPConfig(name="mlp", widths=[32], dropout=0.1, batch_norm=True, activation="relu").build(
+            (1, 28, 28), 10
+        )
+    loader = training_loader(ImageBatches(images, transform, shift=2), batch_size=64, seed=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = SGD.build_scheduler(optimizer, len(loader))
+    served = []
+
+    class Counted:
+        def __len__(self) -> int:
+            return len(loader)
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in loader:
+                served.append(batch)
+                yield batch
+
+    with pytest.raises(NotImplementedError):  # at the end, where the losses are looked at
+        next(loop.fit(model, Counted(), optimizer, scheduler, epochs=1, label_smoothing=0.05))
+    assert len(served) == len(loader) == 10
