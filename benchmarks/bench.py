@@ -1,7 +1,7 @@
 """Everything that is measured side by side, in one run: `make bench`.
 
 python benchmarks/bench.py                                   ten minutes on two cores
-python benchmarks/bench.py --trials 20 --epochs 4 --all      as a real study is, an hour
+python benchmarks/bench.py --trials 6 --epochs 4 --rounds 1 --all    a quarter of an hour
 
 Writes results.json and the tables in README.md, both beside this file. Nothing else should run meanwhile.
 """
@@ -99,7 +99,7 @@ def tables(results: dict[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
         + ".",
         "### Studies",
-        f"{task['trials']} trials of {task['epochs']} epochs, rounds: {task['rounds']}.",
+        f"{task['trials']} trials of {task['epochs']} epochs; rounds: {task['rounds']}.",
         studies.markdown(results["studies"]),
         "### The training step",
         _rows(
@@ -155,7 +155,7 @@ def write(results: dict[str, Any]) -> None:
 def main() -> None:
     """Measure everything, write it and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=3, help="of each study")
+    parser.add_argument("--trials", type=int, default=2, help="of each study")
     parser.add_argument("--epochs", type=int, default=2, help="of each trial")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--all", action="store_true", help="every contestant, not only those of a quick run")

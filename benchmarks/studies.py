@@ -188,7 +188,8 @@ def summarise(studies: dict[str, list[Study]]) -> dict[str, dict[str, Any]]:
             "seconds_to_first_trial": statistics.median(study.starts[0] for study in rounds),
             "study_seconds": statistics.median(study.seconds for study in rounds),
             "study_seconds_of_rounds": [study.seconds for study in rounds],
-            "seconds_per_trial": statistics.median(trial.end - trial.start for trial in trials),
+            "seconds_per_trial": statistics.median(seconds := [trial.end - trial.start for trial in trials]),
+            "seconds_per_trial_range": [min(seconds), max(seconds)],
             "num_trials": len(trials),
             "num_pruned": sum(not trial.finished for trial in trials),
             "best_accuracy": max(accuracies),
@@ -224,9 +225,11 @@ def markdown(summary: dict[str, dict[str, Any]]) -> str:
     ]
     for name, figures in summary.items():
         rates = figures["trials_per_hour_of_rounds"]
+        shortest, longest = figures["seconds_per_trial_range"]
         lines.append(
             f"| {name} | {figures['trials_per_hour']:.0f} | {min(rates):.0f} to {max(rates):.0f} "
-            f"| {figures['seconds_per_trial']:.1f} | {figures['seconds_to_first_trial']:.1f} "
+            f"| {figures['seconds_per_trial']:.1f} ({shortest:.1f} to {longest:.1f}) "
+            f"| {figures['seconds_to_first_trial']:.1f} "
             f"| {figures['study_seconds']:.0f} "
             f"| {figures['best_accuracy']:.2%} | {figures['mean_accuracy']:.2%} "
             f"| {times(figures['times_by_hand'])} | {times(figures['times_lightning'])} |"
