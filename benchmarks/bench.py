@@ -45,7 +45,6 @@ ANSWERS = {
     "a mistyped choice": ["model=mpl"],
     "a value of the wrong type": ["epochs=four"],
 }
-JOB = ["model.widths=[512,256]", "data.batch_size=256"]
 
 
 def machine() -> dict[str, Any]:
@@ -73,8 +72,8 @@ def versions() -> dict[str, str]:
 def measure_stages(num_trials: int, epochs: int) -> list[dict[str, float]]:
     """Each trial's seconds by stage; in a process of its own, since it puts a clock into the project's functions."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        command = [HERE / "stages.py", f"--trials={num_trials}", f"--json={file.name}", *JOB, f"epochs={epochs}"]
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        options = [f"--trials={num_trials}", f"--json={file.name}", *studies.JOB, f"epochs={epochs}"]
+        subprocess.run([sys.executable, HERE / "stages.py", *options], check=True, capture_output=True)
         return json.loads(Path(file.name).read_text())
 
 

@@ -13,13 +13,11 @@ from typing import Any
 
 import studies
 import torch
-from compose import compose
 from studies import Task
 from torch import Tensor
-from torch.nn import functional as F
 
 from sweep import data, loop, trial
-from sweep.config import Config
+from sweep.config import Config, compose
 
 GOAL = 0.99
 STEPS = 200
@@ -46,12 +44,9 @@ class Training:
         self.scheduler = config.optimizer.build_scheduler(self.optimizer, config.epochs * len(self.batches))
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        """One step of the optimizer, as `loop.fit` takes it."""
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            loss = F.cross_entropy(self.network(x), y, label_smoothing=self.config.label_smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        """One step of `loop.fit`."""
+        smoothing = self.config.label_smoothing
+        loop.take_step(self.network, x, y, self.optimizer, precision=self.precision, label_smoothing=smoothing)
 
 
 def synchronize(device: torch.device) -> None:
@@ -163,8 +158,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
     options = parser.parse_args()
     device = loop.pick_device(options.device)
-    mlp = compose("data.batch_size=256", f"epochs={max(2, options.epochs)}")
-    cnn = compose("model=cnn", f"epochs={options.epochs}")
+    mlp = compose(["data.batch_size=256", f"epochs={max(2, options.epochs)}"])
+    cnn = compose(["model=cnn", f"epochs={options.epochs}"])
     seconds, accuracy = seconds_to_goal(cnn, device)
     results = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",

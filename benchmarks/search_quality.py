@@ -72,6 +72,7 @@ OVERLAPPING_VARIANTS = {
     "gp, as here (learns from pruned)": SLOW_VARIANTS["gp, as here (learns from pruned)"],
     "random": SAMPLERS["random"],
 }
+BEST_TWO = {"tpe": VARIANTS["tpe, as here (group)"], "gp": SLOW_VARIANTS["gp, as here (learns from pruned)"]}
 NUM_SLOTS = 4
 OVERLAPPING = f"none; {NUM_SLOTS} at a time"
 PRUNERS = {
@@ -224,15 +225,11 @@ def measure_variants(results: dict[str, Any]) -> None:
 def measure_other_surrogates(results: dict[str, Any]) -> None:
     """The same for the two samplers that are best, on surrogates made of other models."""
     rows, searched = read(), read_space()
-    makers = {
-        "tpe": VARIANTS["tpe, as here (group)"],
-        "gp": SLOW_VARIANTS["gp, as here (learns from pruned)"],
-    }
     for model in list(MODELS)[1:]:
         surrogate = Surrogate(rows, model)
         problem = Problem(surrogate, optimum(surrogate, searched).accuracy)
         for pruner in PRUNERS:
-            for name, make in makers.items():
+            for name, make in BEST_TWO.items():
                 key = f"{model}: {name}, {pruner}"
                 if key not in results.setdefault("other_surrogates", {}):
                     courses = [run_variant(problem, make(seed), pruner) for seed in range(SEEDS)]
@@ -244,13 +241,12 @@ def measure_other_surrogates(results: dict[str, Any]) -> None:
 def train_found(results: dict[str, Any]) -> None:
     """What studies found on the surrogate, as it is in truth: trained on MNIST with a fresh seed."""
     problem = make_problem(results)
-    makers = {"tpe": VARIANTS["tpe, as here (group)"], "gp": SLOW_VARIANTS["gp, as here (learns from pruned)"]}
-    pruner, found = PRUNERS["successive_halving"], results.setdefault("trained", {name: [] for name in makers})
+    pruner, found = PRUNERS["successive_halving"], results.setdefault("trained", {name: [] for name in BEST_TWO})
     searched = read_space()
     torch.set_num_threads(1)
     with initialize_config_dir(str(ROOT / "conf")), tempfile.TemporaryDirectory() as folder:
         for seed in range(TRAINED_SEEDS):
-            for name, make in makers.items():
+            for name, make in BEST_TWO.items():
                 if len(found[name]) > seed:
                     continue
                 sampler, curve = make(seed), problem.surrogate.curve

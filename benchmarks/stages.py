@@ -63,8 +63,8 @@ class Clock:
         setattr(owner, function, watched)
 
     def watch_iterator(self, owner: Any, function: str, stage: str) -> None:
-        """The same of an iterator that `owner`'s `function` makes, or a context that it opens and closes."""
-        original: Callable[..., Any] = getattr(owner, function)
+        """The same of an iterator that `owner`'s `function` makes, while it is asked for the next item."""
+        original = getattr(owner, function)
 
         @functools.wraps(original)
         def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
@@ -185,7 +185,7 @@ def main() -> None:
     trials = run(options.trials, overrides)
     print(table(trials))
     for start in (5, 50, 490, 990):
-        if start + 10 < len(trials) + 1:
+        if start + 10 <= len(trials):
             print(f"trials {start} to {start + 9}: {_overhead(trials[start : start + 10]):.3f} s that are not training")
     if options.json:
         options.json.write_text(json.dumps(trials))

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from compose import compose
 from torch import Tensor, nn
 
 from sweep import data, loop, trial
-from sweep.config import Config
+from sweep.config import Config, compose
 
 SIZE = 1024
 """Rows and columns of the matrices whose product is this machine's rate."""
@@ -103,7 +102,7 @@ def measure(config: Config, precision: str) -> StepRate:
 
 def run(overrides: list[str]) -> list[dict[str, Any]]:
     """Both precisions, of the job that `overrides` make."""
-    config = compose("data.batch_size=256", *overrides)
+    config = compose(["data.batch_size=256", *overrides])
     return [measure(config, precision)._asdict() for precision in ("float32", "bfloat16")]
 
 

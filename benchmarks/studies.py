@@ -26,6 +26,8 @@ from sweep.tracking import KIND_TAG
 
 ALTERNATIVES = ROOT / "benchmarks" / "alternatives"
 ACCURACY = "test/accuracy"
+JOB = ("model.widths=[512,256]", "data.batch_size=256")
+"""What ours gives, and so does not search: the MLP and the batch size of all contestants."""
 
 
 class Task(NamedTuple):
@@ -85,9 +87,9 @@ def lightning(task: Task, *overrides: str) -> list[str]:
 
 
 def ours(task: Task, *overrides: str) -> list[str]:
-    """The command of this project. Widths and batch size are given, so that they are not searched."""
+    """The command of this project."""
     return [
-        f"{ROOT / 'sweep' / 'train.py'}", "-m", "hydra/sweeper=optuna", "model.widths=[512,256]", "data.batch_size=256",
+        f"{ROOT / 'sweep' / 'train.py'}", "-m", "hydra/sweeper=optuna", *JOB,
         f"seed={task.seed}", f"epochs={task.epochs}", f"hydra.sweeper.n_trials={task.num_trials}",
         f"data.root={task.data_root}", "output_dir=${hydra:runtime.cwd}/multirun", *overrides,
     ]  # fmt: skip

@@ -4,14 +4,15 @@ Each group's settings are a dataclass beside what they set; `name` in the group'
 """
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import data, models, optimizers
+from sweep import ROOT, data, models, optimizers
 from sweep.errors import SweepError, explain, one_of, require
 
 GROUPS: dict[str, type] = {
@@ -94,6 +95,16 @@ class Config:
 def direction(objective: str) -> str:
     """Which way `objective` is better: "maximize" for an accuracy, "minimize" for a loss or the model's size."""
     return "maximize" if objective.endswith("/accuracy") else "minimize"
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The job that `overrides` make of conf/, for programs that are not Hydra's own.
+
+    Raises:
+        SweepError: As `parse` does; what Hydra itself raises of a key or a choice comes through.
+    """
+    with hydra.initialize_config_dir(str(ROOT / "conf")):
+        return parse(hydra.compose("config", list(overrides)))
 
 
 def parse(cfg: DictConfig) -> Config:

@@ -135,13 +135,8 @@ def fit(
         model.train()
         losses = []
         for x, y in batches:
-            with _autocast(x.device, precision):
-                loss = F.cross_entropy(model(x), y, label_smoothing=label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            losses.append(take_step(model, x, y, optimizer, precision=precision, label_smoothing=label_smoothing))
             scheduler.step()
-            losses.append(loss.detach())
         # Brought over once an epoch: on a GPU each look waits for everything queued before it.
         step_losses = torch.stack(losses).float().cpu()  # (num_steps,)
         broken = (~step_losses.isfinite()).nonzero()
@@ -149,6 +144,18 @@ def fit(
             first = int(broken[0])
             require_finite("train/loss", step_losses[first].item(), epoch, (epoch - 1) * len(losses) + first + 1)
         yield EpochResult(epoch, step_losses.mean().item())
+
+
+def take_step(
+    model: nn.Module, x: Tensor, y: Tensor, optimizer: Optimizer, *, precision: torch.dtype, label_smoothing: float
+) -> Tensor:
+    """One step of `fit`: its loss on inputs (B, ...) and labels (B,), before the step, still on the device."""
+    with _autocast(x.device, precision):
+        loss = F.cross_entropy(model(x), y, label_smoothing=label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
 @torch.inference_mode()

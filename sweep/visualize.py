@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
@@ -79,8 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--study", metavar="NAME", help="where to log it; by default to the newest on the same data")
     options = parser.parse_intermixed_args(arguments)
     with told_in_one_line(options.overrides):
-        with initialize_config_dir(str(ROOT / "conf")):
-            job = config.parse(compose("config", options.overrides))
+        job = config.compose(options.overrides)
         path = options.output or ROOT / "multirun" / "visualize" / f"{job.data.name}.png"
         if path.suffix != ".png" or path.is_dir():
             raise SweepError(f"--output={path}: the picture is a PNG; give the name of a file that ends in .png")
