@@ -17,8 +17,15 @@ class SweepError(Exception):
     """Something the person at the command line can mend.
 
     Its text is one line that names the key, what was given, what is allowed and, where it is not
-    obvious, the next step.
+    obvious, the next step. Passwords in it are masked.
     """
+
+    def __init__(self, line: object) -> None:
+        super().__init__(without_password(str(line)))
+
+
+class RecordUnavailableError(SweepError):
+    """A record does not answer now, or is damaged: what it holds is not known, so nothing is made anew for it."""
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error
@@ -36,10 +43,22 @@ def one_of(names: Iterable[str]) -> str:
     return "choose one of " + ", ".join(sorted(names))
 
 
+SECRETS = {
+    # In an address the user may be a token. The last @ ends a password, which may hold others.
+    r"(://)[^\s/:@]*(?::\S*)?@": r"\1***@",
+    # The same in an address that is mistyped; models:/NAME@ALIAS is MLflow's address of a model.
+    r"(?<![^\s/'\"=\[(,:@])(?!models:/)[^\s:@/'\"=\[(,]+:(?!//)\S*@": "***@",
+    r"(?i)\b([\w.-]*?(?:password|passwd|pwd|token|secret|secret_key|api_?key)=)[^\s&'\",;)\]}]+": r"\1***",
+    r"(?i)(authorization\W{1,4}(?:bearer|basic)\s+)\S+": r"\1***",
+}
+"""What may be a password or a token, and what is shown in its place."""
+
+
 def without_password(text: str) -> str:
-    """`text` with the user and password of any address in it masked."""
-    text = re.sub(r"://[^:/\s]*(:\S*)?@", "://***@", text)
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", text)
+    """`text` with every user, password and token in it masked; whatever is printed or recorded goes through here."""
+    for secret, shown in SECRETS.items():
+        text = re.sub(secret, shown, text)
+    return text
 
 
 def in_one_line(error: BaseException, most: int = 1000) -> str:
@@ -49,6 +68,8 @@ def in_one_line(error: BaseException, most: int = 1000) -> str:
 
 def concerns_record(error: Exception) -> bool:
     """Whether `error` comes from MLflow's or Optuna's database or server, and not from what is recorded."""
+    if isinstance(error, RecordUnavailableError):
+        return True
     where = type(error).__module__ if not str(error).startswith("Remote ") else str(error).removeprefix("Remote ")
     return where.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy")
 
@@ -68,12 +89,17 @@ def told_in_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
-    """One line for an error of ours or of Hydra's composition, None for any other.
+    """One line for an error of ours or of Hydra's composition, None for any other; passwords in it are masked.
 
     Args:
         error: What was raised.
         overrides: The command line's overrides, to show what was typed for the key at fault.
     """
+    line = _line_for(error, overrides)
+    return None if line is None else without_password(line)
+
+
+def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
     if isinstance(error, SweepError):
         return str(error)
     if isinstance(error, OverrideParseException):
