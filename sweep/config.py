@@ -39,7 +39,8 @@ class TrackingConfig:
     """MLflow's experiment, made if it does not exist."""
 
     def __post_init__(self) -> None:
-        require(bool(self.experiment.strip()), "tracking.experiment", repr(self.experiment), "give it a name")
+        is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
+        require(is_name, "tracking.experiment", repr(self.experiment), "give it a name, without control characters")
 
 
 @dataclass(frozen=True, kw_only=True)

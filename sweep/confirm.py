@@ -26,8 +26,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import ROOT, config, data, report, space, summary, tracking, trial, trust
-from sweep.errors import SweepError, require, told_in_one_line
+from sweep import ROOT, config, data, environment, report, space, summary, tracking, trial, trust
+from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
 from sweep.summary import value_in_words
 from sweep.tracking import RunRecord
@@ -214,10 +214,11 @@ def _quoted(path: str) -> str:
 
 def _train(words: list[str]) -> int:
     """Run a command, leave Ctrl-C to it, and return its exit status."""
-    print(f"confirming with: {shlex.join(['python', 'sweep/train.py', *words[2:]])}\n", flush=True)
+    shown = without_password(shlex.join(["python", "sweep/train.py", *words[2:]]))
+    print(f"confirming with: {shown}\n", flush=True)
     before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since the command would inherit SIG_IGN
     try:
-        return subprocess.run(words, check=False).returncode
+        return subprocess.run(words, env=os.environ | environment.given, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
 

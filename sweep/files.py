@@ -1,9 +1,14 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and names that stay in their folder."""
 
 import contextlib
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+MOST_BYTES = 200
+"""Of a folder's name; file systems take 255."""
 
 
 @contextlib.contextmanager
@@ -20,3 +25,17 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is a name as a study's is: one folder's, and safe in a command line and in an address."""
+    return re.fullmatch(r"\w[\w.-]*", text) is not None
+
+
+def as_folder(name: str) -> str:
+    """The name of one folder for what is called `name`: the same where it can be, else what is left and a digest."""
+    if is_name(name) and len(os.fsencode(name)) <= MOST_BYTES:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    left = "-".join(re.findall(r"[A-Za-z0-9_.]+", name))[: MOST_BYTES - len(digest)].lstrip(".-")
+    return f"{left}-{digest}".lstrip("-")

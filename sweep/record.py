@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from sweep import data, space, summary, tracking, trial, trust
 from sweep.config import GROUPS, Config, direction
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
+from sweep.files import replacing
 from sweep.tracking import Run, RunRecord
 
 log = logging.getLogger(__name__)
@@ -54,14 +55,17 @@ def open_study(
     tracking.connect()
     if run_id is not None and not tracking.reopen(run_id):
         run_id = None
+    folder = Path(composed.hydra.sweep.dir).resolve()
     tags = tracking.objective_tags(job.objective, map(direction, job.objective)) | {
         tracking.KIND_TAG: "study",
         tracking.STUDY_TAG: name,
         tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
         **({tracking.CONFIRMS_TAG: confirms} if (confirms := composed.hydra.sweeper.get("confirms")) else {}),
-        tracking.FOLDER_TAG: str(Path(composed.hydra.sweep.dir).resolve()),
+        tracking.FOLDER_TAG: str(folder),
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
+        with replacing(folder / tracking.RUN_FILE) as part:
+            part.write_text(run.run_id)
         tracking.save_view(tracking.find_run(run.run_id), _params(dimensions))
         if not any(key.lstrip("+") == "data" for key in dimensions):  # each trial says which one it was
             run.log_dataset(job.data.name, data.load(job.data).digest, job.data.origin)

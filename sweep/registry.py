@@ -4,6 +4,7 @@ All versions of a name are of one data set. The alias `champion` is on the best 
 `models:/NAME@champion` is what to serve.
 """
 
+import shlex
 from typing import NamedTuple
 
 import mlflow
@@ -111,10 +112,11 @@ def find_champion(name: str) -> RunRecord:
     """
     champion = _champion(name)
     if champion is None:
-        known = ", ".join(sorted(model.name for model in MlflowClient().search_registered_models())) or "none yet"
+        models = (tracking.printable(model.name) for model in MlflowClient().search_registered_models())
+        known = ", ".join(sorted(models)) or "none yet"
         raise SweepError(
             f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "
-            f"register one: python sweep/best.py --register {name}"
+            f"register one: python sweep/best.py --register {shlex.quote(name)}"
         )
     return tracking.find_run(str(champion.run_id))
 

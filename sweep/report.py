@@ -8,6 +8,7 @@ lies in the study's folder as report.html, a file that needs no other and no net
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import os
@@ -23,7 +24,7 @@ from optuna.distributions import BaseDistribution
 
 from sweep import ROOT, config, data, plots, predictions, space, summary, tracking, trust
 from sweep.errors import SweepError, in_one_line, told_in_one_line
-from sweep.files import replacing
+from sweep.files import as_folder, replacing
 from sweep.importance import importances
 from sweep.predictions import Predictions
 from sweep.space import SPACE_FILE
@@ -205,7 +206,10 @@ def write(facts: Facts) -> Path:
 def folder_of(study: RunRecord) -> Path:
     """Where the files of `study` lie, or would if it had run here."""
     folder = Path(study.tags.get(tracking.FOLDER_TAG, ""))
-    return folder if folder.is_absolute() and folder.is_dir() else ROOT / "multirun" / study.tags[tracking.STUDY_TAG]
+    with contextlib.suppress(OSError):  # a record can name any folder; its own says whose it is
+        if folder.is_absolute() and (folder / tracking.RUN_FILE).read_text() == study.run_id:
+            return folder
+    return ROOT / "multirun" / as_folder(study.tags[tracking.STUDY_TAG])
 
 
 def table(facts: Facts) -> list[dict[str, Any]]:

@@ -170,13 +170,12 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
 
 
 def _download(run: RunRecord, folder: Path) -> None:
-    try:
-        tracking.download(run, folder, (trial.CONFIG_FILE,))
-    except SweepError as error:
+    if trial.CONFIG_FILE not in tracking.files_of(run):
         raise SweepError(
             f"run={run.run_id}: {run.name} is {run.status} and has no {trial.CONFIG_FILE} to train it from; "
             "give a run that was trained"
-        ) from error
+        )
+    tracking.download(run, folder, (trial.CONFIG_FILE,))
     if run.status == "FINISHED":
         tracking.download(run, folder, (trial.WEIGHTS_FILE,))
 

@@ -173,6 +173,7 @@ class OptunaSweeper(PluginSweeper):
             _require_same(found, directions, facts)
         if job.tracking.enabled:
             tracking.connect()
+            tracking.require_place(job.tracking.experiment)
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
         try:
             shared.set_up(facts, points)

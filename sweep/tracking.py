@@ -6,17 +6,23 @@ Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's r
 
 import contextlib
 import functools
+import inspect
 import json
 import logging
 import os
 import shlex
+import sqlite3
 import subprocess
+import sys
+import tempfile
 import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
@@ -24,17 +30,23 @@ import torch
 from filelock import FileLock
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Experiment, RunTag
 from mlflow.entities import Run as RunEntity
-from mlflow.entities import RunTag
+from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.types import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_SOURCE_TYPE
+from requests.exceptions import RequestException
+from sqlalchemy.exc import OperationalError
 from torch import nn
 
-from sweep import ROOT
-from sweep.errors import Stopped, SweepError, in_one_line, without_password
+from sweep import ROOT, environment
+from sweep.errors import RecordUnavailableError, Stopped, SweepError, in_one_line, require, without_password
+from sweep.files import as_folder, is_name
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -57,12 +69,24 @@ CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
+RUN_FILE = ".sweep.run"
+"""The file in that folder with the id of the study's run, by which the folder is known to be the study's."""
 INTERRUPTED = "interrupted"
 """The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
+SECONDS_OF_PATIENCE = 600
+"""How long a database that others have locked, or whose server is away, is waited for."""
+SECONDS_BETWEEN_TRIES = 1.0
+
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of a name or an id that it does not have, or that nothing can have."""
+NOT_KNOWN = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
+"""What it says where it could not look."""
 
 _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
+_TELLING = threading.Lock()
+_TOLD: list[str] = []
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
 
@@ -218,34 +242,119 @@ def _model_requirements() -> list[str]:
 def connect() -> None:
     """Choose the tracking server or database, make it if it is the project's own, and see that it answers.
 
+    A database file that another process has locked is waited for.
+
     Raises:
-        SweepError: It does not answer, or cannot be opened.
+        RecordUnavailableError: It does not answer, or cannot be opened.
+        SweepError: It is no address that MLflow takes.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs what it also raises
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password, once for each run
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; then it is said that a server is waited for
+    environment.settle()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    _require_address(uri)
     mlflow.set_tracking_uri(uri)
+    path = environment.sqlite_path(uri)
     try:
         with _CONNECTING:
             if uri in _CONNECTED:
                 return
             # Two processes that make the same database at once break it.
-            with _lock_beside(uri), _answering_soon():
-                MlflowClient().search_experiments(max_results=1)
+            with FileLock(f"{path}.lock") if path else contextlib.nullcontext(), _answering_soon():
+                # The first client opens the database, which may be locked as well.
+                look = _patient(lambda: MlflowClient().search_experiments(max_results=1), None if path else 0)
+                look()
+            _make_store_patient()
             _CONNECTED.add(uri)
+    except UnsupportedModelRegistryStoreURIException as error:
+        known = ", ".join(sorted(scheme for scheme in error.supported_uri_schemes if scheme not in ("", "file")))
+        raise SweepError(f"MLFLOW_TRACKING_URI={uri}: no address that MLflow takes; one begins with {known}") from error
     except Exception as error:  # whatever the store behind the address raises
-        reason = in_one_line(error, 200)
-        raise SweepError(
-            f"MLFLOW_TRACKING_URI={without_password(uri)}: cannot be reached ({reason}); start the server, "
+        reason = _reason(error.__cause__ if isinstance(error, RecordUnavailableError) and error.__cause__ else error)
+        raise RecordUnavailableError(
+            f"MLFLOW_TRACKING_URI={uri}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
 
 
-def _lock_beside(uri: str) -> contextlib.AbstractContextManager[Any]:
-    path = uri.removeprefix("sqlite:///")
-    return FileLock(f"{path}.lock") if path != uri and path else contextlib.nullcontext()
+def _require_address(uri: str) -> None:
+    """Raise a SweepError where MLflow would keep no record at `uri`, or one that only this process can see."""
+    allowed = "give a database, as in sqlite:////FOLDER/mlflow.db, or a server, as in http://HOST:5000"
+    is_folder = os.path.isabs(uri) or uri.startswith("file:")
+    if is_folder and not MLFLOW_ALLOW_FILE_STORE.get():
+        raise SweepError(
+            f"MLFLOW_TRACKING_URI={uri}: MLflow keeps no record in a plain folder now; {allowed}; "
+            "`mlflow migrate-filestore` moves what is there"
+        )
+    is_no_file = uri.startswith("sqlite") and environment.sqlite_path(uri) is None
+    require(not is_no_file, "MLFLOW_TRACKING_URI", uri, f"it names no database file; {allowed}")
+
+
+def _patient(call: Callable[..., Any], patience: float | None = None) -> Callable[..., Any]:
+    """`call`, asking again for so many seconds while its database is held up, and saying what it waits for."""
+
+    @functools.wraps(call)
+    def patient(*args: Any, **kwargs: Any) -> Any:
+        seconds = SECONDS_OF_PATIENCE if patience is None else patience
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                answer = call(*args, **kwargs)
+                _tell_once("")
+                return answer
+            except (MlflowException, OperationalError) as error:
+                if _is_held_up(error) and time.monotonic() < deadline:
+                    _tell_once(f"waiting up to {seconds / 60:.0f} minutes for MLflow's record: {_reason(error)}")
+                elif isinstance(error, OperationalError) or error.error_code in NOT_KNOWN:
+                    uri = mlflow.get_tracking_uri()
+                    raise RecordUnavailableError(
+                        f"MLFLOW_TRACKING_URI={uri}: does not answer ({_reason(error)}); what has finished is kept, "
+                        "and a study goes on with the same command"
+                    ) from error
+                else:
+                    raise
+            time.sleep(SECONDS_BETWEEN_TRIES)
+
+    return patient
+
+
+def _make_store_patient() -> None:
+    """Have also wait what MLflow reads and writes by itself, as when it logs a model or how busy the machine is."""
+    store = MlflowClient()._tracking_client.store  # the one that every client and mlflow's own functions share
+    for name in dir(type(store)):
+        if not name.startswith("_") and inspect.isfunction(getattr(type(store), name)):
+            setattr(store, name, _patient(getattr(store, name)))
+
+
+def _is_held_up(error: Exception) -> bool:
+    """Whether a database was locked by another process, or a server away: asking again may find it well."""
+    if isinstance(error.__context__, RequestException):
+        return True
+    cause = error if isinstance(error, OperationalError) else error.__cause__
+    if not isinstance(cause, OperationalError):
+        return False
+    code = getattr(cause.orig, "sqlite_errorcode", None)
+    return code is None or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _reason(error: BaseException) -> str:
+    cause = error if isinstance(error, OperationalError) else error.__cause__
+    return in_one_line(cause.orig if isinstance(cause, OperationalError) and cause.orig else error, 200)
+
+
+def _tell_once(line: str) -> None:
+    """Print what is waited for, if nothing is yet; with no `line` that it is there again, if it was waited for."""
+    with _TELLING:
+        if line and not _TOLD:
+            _TOLD.append(line)
+            print(f"{line} (process {os.getpid()})", file=sys.stderr, flush=True)
+        elif _TOLD and not line:
+            _TOLD.clear()
+            print("MLflow's record answers again", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -279,13 +388,15 @@ def open_run(
     where that is Stopped.
 
     Args:
-        experiment: Made if it does not exist; that of `parent` goes first.
+        experiment: Made if it does not exist; that of `parent`, or of a run that `mlflow run` made, goes first.
         name: What the run is called in MLflow's pages.
         tags: Set from the start, besides the state of the git repository.
         parent: The run under which this one is shown.
         run_id: The run to go on with, in place of a new one.
         watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
     """
+    if parent is None:
+        run_id = _outermost(run_id)
     active = mlflow.start_run(
         run_id=run_id,
         experiment_id=None if run_id else parent.experiment_id if parent else _experiment_id(experiment),
@@ -319,17 +430,88 @@ def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict
     return {OBJECTIVE_TAG: ",".join(objectives), DIRECTION_TAG: ",".join(directions)}
 
 
-def reopen(run_id: str) -> bool:
-    """Whether the run is still there to go on with; how it ended before is forgotten."""
-    client = MlflowClient()
+def require_place(experiment: str) -> None:
+    """See that a new run in `experiment` can be made and has a place for its files, before anything is recorded.
+
+    Raises:
+        SweepError: The experiment was deleted, its place cannot be written, or the environment names a run, or
+            something else of MLflow's, that is not this command's.
+    """
+    run_id = _outermost(None)
+    if run_id is None:
+        _find_experiment(experiment)
+
+
+def _require_writable(what: str, location: str | None) -> None:
+    """Raise a SweepError if `location` is a folder of this machine that cannot be made or written."""
+    if location is None or urlsplit(location).scheme not in ("", "file"):
+        return
+    path = Path(local_file_uri_to_path(location))
     try:
-        run = client.get_run(run_id)
-    except MlflowException:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise SweepError(
+            f"{what}: MLflow keeps its files in {path}, which cannot be written here ({error.strerror}); "
+            "have that folder made, or choose another tracking.experiment"
+        ) from error
+
+
+def _outermost(run_id: str | None) -> str | None:
+    """The run that the outermost one goes on with: `run_id`, or the one that `mlflow run` opened for this command.
+
+    Raises:
+        SweepError: The environment names any other run, or where runs belong.
+    """
+    given = dict(environment.given)
+    asked = given.pop(environment.RUN_ID, None)
+    if asked is None:
+        for name, value in given.items():
+            instead = " and give tracking.experiment=NAME" if "EXPERIMENT" in name else ""
+            raise SweepError(f"{name}={value}: runs are not told by it where they belong; unset it{instead}")
+        return run_id
+    if asked == run_id:
+        return run_id
+    at, unset = f"{environment.RUN_ID}={asked}", "nothing is written to it; unset MLFLOW_RUN_ID"
+    if run_id is not None:
+        raise SweepError(f"{at}: the study goes on in its own run, {run_id}; {unset}")
+    run = _get_run(asked)
+    if run is None:
+        raise SweepError(f"{at}: MLflow knows no run with this id; unset MLFLOW_RUN_ID")
+    is_ours = run.data.tags.get(MLFLOW_SOURCE_TYPE) == "PROJECT" and KIND_TAG not in run.data.tags
+    if not (is_ours and run.info.status == "RUNNING" and run.info.lifecycle_stage == "active"):
+        state = run.info.status if run.info.lifecycle_stage == "active" else "deleted"
+        raise SweepError(f"{at}: that is {printable(run.info.run_name)}, {state}, not made for this command; {unset}")
+    _require_writable(at, run.info.artifact_uri)
+    return asked
+
+
+def _get_run(run_id: str) -> RunEntity | None:
+    """MLflow's own record of a run, None if it has none; that it cannot look is an error."""
+    try:
+        return MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in NOT_FOUND:
+            return None
+        raise
+
+
+def reopen(run_id: str) -> bool:
+    """Whether the run is still there to go on with; how it ended before is forgotten.
+
+    Raises:
+        RecordUnavailableError: MLflow could not look.
+        SweepError: The place of its files cannot be written.
+    """
+    run = _get_run(run_id)
+    if run is None or run.info.lifecycle_stage != "active":
         return False
+    _require_writable(f"run={run_id}", run.info.artifact_uri)
     for tag in (ERROR_TAG, STOPPED_TAG):
         if tag in run.data.tags:
-            client.delete_tag(run_id, tag)
-    return run.info.lifecycle_stage == "active"
+            MlflowClient().delete_tag(run_id, tag)
+    return True
 
 
 def keep_running(run_id: str) -> None:
@@ -346,20 +528,37 @@ def close_run(run: "RunRecord", status: str, reason: str) -> None:
 
 
 def _experiment_id(name: str) -> str:
-    client = MlflowClient()
-    found = client.get_experiment_by_name(name)
+    found = _find_experiment(name)
     if found is None:
-        # A server, and a database that the user names, know best where their artifacts go.
-        is_ours = mlflow.get_tracking_uri() == DEFAULT_URI
-        location = (ROOT / "mlruns" / name).as_uri() if is_ours else None
-        with contextlib.suppress(MlflowException):  # another process was faster
-            return client.create_experiment(name, artifact_location=location)
-        found = client.get_experiment_by_name(name)
-    if found is None or found.lifecycle_stage == "deleted":
+        try:
+            return MlflowClient().create_experiment(name, artifact_location=_artifact_location(name))
+        except MlflowException as error:
+            found = _find_experiment(name)  # another process may have been faster
+            if found is None:
+                raise SweepError(f"tracking.experiment={name}: {in_one_line(error, 300)}") from error
+    return str(found.experiment_id)
+
+
+def _find_experiment(name: str) -> Experiment | None:
+    """The experiment called `name`, None if there is none yet; the place of its files can be written.
+
+    Raises:
+        SweepError: It cannot, or the experiment was deleted.
+    """
+    found = MlflowClient().get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
         raise SweepError(
             f"tracking.experiment={name}: it was deleted in MLflow; restore it, or choose another tracking.experiment"
         )
-    return str(found.experiment_id)
+    location = found.artifact_location if found else _artifact_location(name)
+    _require_writable(f"tracking.experiment={name}", location)
+    return found
+
+
+def _artifact_location(experiment: str) -> str | None:
+    """Where the files of a new experiment go: beside a database file, wherever else the server or MLflow puts them."""
+    path = environment.sqlite_path(mlflow.get_tracking_uri())
+    return (Path(path).parent / "mlruns" / as_folder(experiment)).as_uri() if path else None
 
 
 @functools.cache
@@ -400,7 +599,8 @@ class RunRecord(NamedTuple):
     @property
     def trial_number(self) -> int:
         """Its number in its study, -1 for a run outside of one."""
-        return int(self.tags.get(TRIAL_TAG, -1))
+        number = self.tags.get(TRIAL_TAG, "")
+        return int(number) if number.isdecimal() else -1
 
     @property
     def objectives(self) -> list[str]:
@@ -439,17 +639,17 @@ def find_run(run_id: str) -> RunRecord:
     Raises:
         SweepError: There is none.
     """
-    try:
-        return _record(MlflowClient().get_run(run_id))
-    except MlflowException as error:
-        raise SweepError(f"run={run_id}: MLflow knows no run with this id; `mlflow ui` lists them") from error
+    run = _get_run(run_id)
+    if run is None:
+        raise SweepError(f"run={run_id}: MLflow knows no run with this id; `mlflow ui` lists them")
+    return _record(run)
 
 
 def find_study(name: str | None) -> RunRecord:
     """The parent run of the study called `name`, or of the newest that does not only confirm another.
 
     Raises:
-        SweepError: There is none.
+        SweepError: There is none; that it cannot be looked up now is another error.
     """
     if name is None:
         newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
@@ -457,7 +657,7 @@ def find_study(name: str | None) -> RunRecord:
             raise SweepError("no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna")
         return newest
     found = []
-    with contextlib.suppress(MlflowException):  # a name that its filters cannot hold, and so no study can have
+    if is_name(name):
         found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{quoted(name)}'", newest=1)
     if not found:
         raise SweepError(f"study={name}: MLflow knows no study of this name")
@@ -466,7 +666,8 @@ def find_study(name: str | None) -> RunRecord:
 
 def studies() -> list[RunRecord]:
     """The parent run of every study, newest first."""
-    return _search(f"tags.`{KIND_TAG}` = 'study'")
+    found = _search(f"tags.`{KIND_TAG}` = 'study'")
+    return [study for study in found if is_name(study.tags.get(STUDY_TAG, ""))]  # others were not made here
 
 
 def trials_of(study: RunRecord) -> list[RunRecord]:
@@ -483,7 +684,7 @@ def runs_in(experiment: str) -> list[RunRecord]:
     """
     found = MlflowClient().get_experiment_by_name(experiment)
     if found is None:
-        known = ", ".join(sorted(e.name for e in MlflowClient().search_experiments()))
+        known = ", ".join(sorted(printable(e.name) for e in MlflowClient().search_experiments()))
         raise SweepError(f"experiment={experiment}: MLflow has {known}")
     return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
 
@@ -524,23 +725,46 @@ def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml"
     """Put files of `run` into `folder`: by default all that belongs to its model, which as MLflow logged it is model/.
 
     Raises:
+        RecordUnavailableError: They cannot be read now.
         SweepError: It has no model.
     """
-    try:
-        for name in names:
-            mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
-    except (MlflowException, OSError) as error:
-        raise SweepError(
-            f"run={run.run_id}: {run.name} is {run.status}, and has no whole model ({in_one_line(error, 200)})"
-        ) from error
+    names = tuple(names)
+    with _reading(f"run={run.run_id}: the files of {run.name}"):
+        missing = {name for name in names if name != "model"} - files_of(run)
+        try:
+            for name in () if missing else names:
+                mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
+        except MlflowException as error:
+            if error.error_code not in NOT_FOUND:
+                raise
+            missing = {"model"}
+    if missing:
+        lacking = ", ".join(sorted(missing))
+        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model (no {lacking})")
 
 
 def read_text(run: RunRecord, file: str) -> str | None:
-    """What is in a file that `run` keeps, None if it keeps none of this name."""
+    """What is in a file that `run` keeps, None if it keeps none of this name.
+
+    Raises:
+        RecordUnavailableError: It could not be looked up, or keeps one that cannot be read now.
+    """
+    with _reading(f"run={run.run_id}: the {file} of {run.name}"):
+        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}") if file in files_of(run) else None
+
+
+def files_of(run: RunRecord) -> set[str]:
+    """The names of the files and folders that `run` keeps."""
+    return {file.path for file in MlflowClient().list_artifacts(run.run_id)}
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Within, what MLflow raises of files that it has becomes one line: they are not missing, only out of reach."""
     try:
-        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
-    except (MlflowException, OSError):
-        return None
+        yield
+    except (MlflowException, OSError, UnicodeDecodeError) as error:
+        raise RecordUnavailableError(f"{what}: cannot be read ({in_one_line(error, 200)})") from error
 
 
 def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
@@ -599,25 +823,31 @@ def _search(filter_string: str, experiment_ids: list[str] | None = None, newest:
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        found += [_record(run) for run in page]
+        found += [_record(run) for run in page if is_name(run.info.run_id)]
         token = page.token
         if newest or not token:
             return found
 
 
 def _record(run: RunEntity) -> RunRecord:
+    """What MLflow holds of `run`, with nothing in its words that a terminal would act on."""
     ended = run.info.end_time or run.info.start_time
     return RunRecord(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
-        name=run.info.run_name or run.info.run_id,
+        name=printable(run.info.run_name or run.info.run_id),
         status=run.info.status,
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        tags=dict(run.data.tags),
+        params={printable(key): printable(value) for key, value in run.data.params.items()},
+        metrics={printable(key): value for key, value in run.data.metrics.items()},
+        tags={printable(key): printable(value) for key, value in run.data.tags.items()},
         seconds=(ended - run.info.start_time) / 1000,
         digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
     )
+
+
+def printable(text: str) -> str:
+    """`text` with a mark in place of each line break, control character and half of a letter."""
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def quoted(value: str) -> str:

@@ -21,8 +21,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweep import ROOT
-from sweep.errors import SweepError, explain
+from sweep import ROOT, environment
+from sweep.errors import SweepError, explain, without_password
 from sweep.sweeper import build_pruner, register
 
 if TYPE_CHECKING:
@@ -64,8 +64,17 @@ def _job_of_study(hydra_config: HydraConf) -> "trial.Job":
     handle: study.Handle = study.NoHandle()
     if "storage" in sweeper:  # Optuna's; a grid has none
         _leave_terminal_to_sweeper()
+        _mask_passwords(Path(hydra_config.runtime.output_dir) / (hydra_config.output_subdir or ""))
         handle = study.handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
     return trial.Job(*_origin(hydra_config), study=sweeper.study_name, number=number, handle=handle)
+
+
+def _mask_passwords(folder: Path) -> None:
+    """Mask the storage's password in what Hydra has written of its config."""
+    for path in folder.glob("*.yaml"):
+        text = path.read_text()
+        if (masked := without_password(text)) != text:
+            path.write_text(masked)
 
 
 def _leave_terminal_to_sweeper() -> None:
@@ -93,6 +102,7 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    environment.settle()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
         main()

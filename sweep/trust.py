@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sweep import predictions, tracking
-from sweep.errors import SweepError
 from sweep.predictions import PREDICTIONS_FILE, Predictions
 from sweep.summary import value_in_words
 from sweep.tracking import RunRecord
@@ -74,12 +73,11 @@ def _judge(best: RunRecord, split: str, candidates: Sequence[RunRecord], objecti
 
 def predictions_of(run: RunRecord, split: str) -> Predictions | None:
     """What the model of `run` took the images of `split` for, None if the run has kept none."""
+    if PREDICTIONS_FILE not in tracking.files_of(run):
+        return None
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            tracking.download(run, Path(folder), [PREDICTIONS_FILE])
-            return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
-        except SweepError:
-            return None
+        tracking.download(run, Path(folder), [PREDICTIONS_FILE])
+        return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
 
 
 def in_words(judged: Sequence[Trust]) -> list[str]:

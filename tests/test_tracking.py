@@ -1,15 +1,22 @@
 import http.server
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mlflow
 import pytest
+import sqlalchemy
 from conftest import PROCESSES, Project, free_port, wait_for_answer
 
-from sweep import tracking
-from sweep.errors import SweepError
+from sweep import ROOT, record, report, tracking
+from sweep.errors import RecordUnavailableError, SweepError, concerns_record
 
 
 def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -> None:
@@ -129,14 +136,22 @@ def test_a_run_is_recorded_and_its_model_fetched_through_a_real_server(tmp_path:
     try:
         wait_for_answer(server, f"http://127.0.0.1:{port}/health")
         project = Project(tmp_path)
-        project.env["MLFLOW_TRACKING_URI"] = project.uri = f"http://127.0.0.1:{port}"
-        finished = project.train("-m", "data=digits", "epochs=1", "seed=0,1", "hydra.sweeper.study_name=served")
+        project.env["MLFLOW_TRACKING_URI"] = project.uri = f"http://me:pla%40nted@127.0.0.1:{port}"
+        storage = f"sqlite:///file:{tmp_path}/optuna.db?uri=true&password=planted"
+        finished = project.train(
+            "-m", "hydra/sweeper=optuna", "data=digits", "epochs=1", "hydra.sweeper.study_name=served",
+            "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", f"hydra.sweeper.storage='{storage}'",
+        )  # fmt: skip
         assert finished.status == 0, finished.err
-        assert f"look    http://127.0.0.1:{port}" in finished.out
+        assert f"look    http://***@127.0.0.1:{port}" in finished.out
         fetched = project.best("--output", "mine")
         assert fetched.status == 0, fetched.err
         assert fetched.out.count("as recorded") == 2
         assert not (tmp_path / "mlruns").exists()
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]  # what was printed, too
+        assert len(files) > 50
+        planted = (b"planted", b"pla@nted", b"pla%40nted")
+        assert [path for path in files if any(word in path.read_bytes() for word in planted)] == []
     finally:
         server.terminate()
         server.wait()
@@ -148,3 +163,172 @@ def test_plain_mlflow_finds_what_was_recorded(project: Project) -> None:
         run.log_metrics({"test/accuracy": 0.5}, step=1)
     found = mlflow.search_runs(experiment_names=["mine"])
     assert found["metrics.test/accuracy"].tolist() == [0.5]
+
+
+@pytest.fixture
+def study(project: Project) -> tracking.RunRecord:
+    """A study's run, with a file."""
+    tracking.connect()
+    tags = {tracking.KIND_TAG: "study", tracking.STUDY_TAG: "mine"}
+    with tracking.open_run("made", "mine", tags=tags) as run:
+        run.log_text("kept", "a.txt")
+    return tracking.find_run(run.run_id)
+
+
+@pytest.fixture
+def lock(project: Project) -> Iterator[sqlite3.Connection]:
+    """Another process's lock on MLflow's database; SQLite itself waits for it a moment, not MLflow's 20 s."""
+
+    def wait_less(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> Any:
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 1"), parameters
+
+    def wait_less_to_open(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.execute("PRAGMA busy_timeout = 1")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", wait_less, retval=True)
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", wait_less_to_open)
+    with closing(sqlite3.connect(project.folder / "mlflow.db", isolation_level=None)) as other:
+        yield other
+    sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", wait_less)
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", wait_less_to_open)
+
+
+ASKING: dict[str, Callable[[tracking.RunRecord], Any]] = {
+    "a study": lambda study: tracking.find_study("mine").run_id == study.run_id,
+    "the newest study": lambda study: tracking.find_study(None).run_id == study.run_id,
+    "a run": lambda study: tracking.find_run(study.run_id).name == "mine",
+    "a study to go on with": lambda study: tracking.reopen(study.run_id),
+    "trials": lambda study: tracking.trials_of(study) == [],
+    "an experiment": lambda _: tracking.runs_in("made") == [],
+    "a file": lambda study: tracking.read_text(study, "a.txt") == "kept",
+    "a file that is missing": lambda study: tracking.read_text(study, "b.txt") is None,
+    "a log": lambda study: tracking.MLflowRun(study.run_id).log_metrics({"m": 1.0}, 1) is None,
+    "an end": lambda study: tracking.close_run(study, "FAILED", "x") is None,
+}
+
+
+@pytest.mark.parametrize("what", ASKING)
+def test_a_record_that_is_locked_for_a_moment_costs_no_more_than_the_moment(
+    study: tracking.RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    lock.execute("BEGIN EXCLUSIVE")
+    slept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: lock.in_transaction and lock.execute("ROLLBACK"))
+    monkeypatch.setattr(tracking, "time", slept)
+    assert ASKING[what](study)
+    told = capfd.readouterr().err
+    assert "waiting up to 10 minutes for MLflow's record: database is locked" in told
+    assert "MLflow's record answers again" in told
+
+
+@pytest.mark.parametrize("what", ASKING)
+def test_a_record_that_cannot_be_looked_into_is_not_one_that_is_empty(
+    study: tracking.RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
+    lock.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RecordUnavailableError, match="database is locked") as caught:
+        ASKING[what](study)
+    assert concerns_record(caught.value)  # so a trial is interrupted by it, and not failed for good
+
+
+def test_a_database_that_is_locked_at_the_start_is_waited_for(
+    project: Project, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    lock.execute("BEGIN EXCLUSIVE")
+    slept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: lock.in_transaction and lock.execute("ROLLBACK"))
+    monkeypatch.setattr(tracking, "time", slept)
+    tracking.connect()
+    assert "waiting up to 10 minutes for MLflow's record: database is locked" in capfd.readouterr().err
+
+
+def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent_run(
+    study: tracking.RunRecord, lock: sqlite3.Connection, compose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = compose("data=digits")
+    composed: Any = SimpleNamespace(hydra=None)  # not looked at before the run is found
+    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
+    lock.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RecordUnavailableError), record.open_study("mine", job, composed, {}, study.run_id):
+        pass
+    lock.execute("ROLLBACK")
+    assert [one.run_id for one in tracking.studies()] == [study.run_id]
+
+
+def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: tracking.RunRecord, project: Project) -> None:
+    (file,) = project.folder.glob(f"mlruns/made/{study.run_id}/artifacts/a.txt")
+    file.write_bytes(b"\xff")
+    with pytest.raises(RecordUnavailableError, match=r"the a\.txt of mine: cannot be read"):
+        tracking.read_text(study, "a.txt")
+
+
+@pytest.mark.parametrize(
+    "name", ["/Shared/x", "..", "a/../../b", "~", "a b/c", "%2e%2e", "Ziffern", "\u6570\u5b57", "x" * 400]
+)
+def test_an_experiment_of_any_name_keeps_its_files_in_mlruns(project: Project, name: str) -> None:
+    before = set(project.folder.rglob("*"))
+    tracking.connect()
+    with tracking.open_run(name, "r", tags={tracking.KIND_TAG: "trial"}) as run:
+        run.log_text("x", "x.txt")
+    assert tracking.read_text(tracking.find_run(run.run_id), "x.txt") == "x"
+    made = {path.relative_to(project.folder).parts for path in set(project.folder.rglob("*")) - before}
+    assert {parts[0] for parts in made} - {"mlflow.db.lock"} == {"mlruns"}
+    assert ("mlruns",) in made
+    assert len({parts[1] for parts in made if len(parts) > 1}) == 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "a\x00", "x" * 600])
+def test_an_experiment_s_name_that_cannot_be_one_is_refused(
+    project: Project, compose: Callable[..., Any], name: str
+) -> None:
+    with pytest.raises(SweepError, match=r"^tracking\.experiment=") as caught:
+        compose(f"tracking.experiment='{name}'")
+        tracking.connect()
+        tracking.open_run(name, "r", tags={}).__enter__()
+    assert "deleted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a;b", "$(id)", "a b", "-x", ""])
+def test_a_study_whose_name_none_made_here_can_have_is_not_found(project: Project, name: str) -> None:
+    tracking.connect()
+    with tracking.open_run("made", "x", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: name}):
+        pass
+    assert tracking.studies() == []
+    with pytest.raises(SweepError, match="no study"):
+        tracking.find_study(name)
+
+
+def test_a_study_s_folder_is_taken_from_its_record_only_if_the_folder_says_the_same(
+    study: tracking.RunRecord, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    named = study._replace(tags=study.tags | {tracking.FOLDER_TAG: str(folder)})
+    assert report.folder_of(named) == ROOT / "multirun" / "mine"
+    (folder / tracking.RUN_FILE).write_text("another")
+    assert report.folder_of(named) == ROOT / "multirun" / "mine"
+    (folder / tracking.RUN_FILE).write_text(study.run_id)
+    assert report.folder_of(named) == folder
+
+
+def test_what_a_record_says_cannot_steer_a_terminal(project: Project) -> None:
+    tracking.connect()
+    with tracking.open_run("made", "r\x1b[2J", tags={"t": "a\nb", tracking.TRIAL_TAG: "x"}) as run:
+        run.log_params({"p": "\x07"})
+    found = tracking.find_run(run.run_id)
+    assert (found.name, found.tags["t"], found.params["p"]) == ("r\ufffd[2J", "a\ufffdb", "\ufffd")
+    assert found.trial_number == -1
+
+
+@pytest.mark.parametrize("kind", ["a file", "under a file"])
+def test_an_experiment_whose_place_cannot_be_written_is_named_before_training(project: Project, kind: str) -> None:
+    (project.folder / "file").write_text("")
+    place = project.folder / "file" / ("" if kind == "a file" else "below")
+    project.client().create_experiment("elsewhere", artifact_location=f"file://{place}")
+    refused = project.train(
+        "-m", "hydra/sweeper=optuna", "data=digits", "hydra.sweeper.study_name=tiny", "tracking.experiment=elsewhere"
+    )
+    assert refused.status == 1
+    assert f"tracking.experiment=elsewhere: MLflow keeps its files in {place}, which cannot be written" in refused.err
+    assert refused.err.count("\n") == 1
+    assert not (project.folder / "multirun").exists()
+    assert project.runs("study") == []
