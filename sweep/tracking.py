@@ -14,9 +14,9 @@ import subprocess
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import mlflow
 import numpy as np
@@ -34,7 +34,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from torch import nn
 
 from sweep import ROOT
-from sweep.errors import Stopped, SweepError, in_one_line, without_password
+from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record, in_one_line, without_password
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -65,6 +68,24 @@ _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
+
+
+def _failures_told(write: Callable[P, T]) -> Callable[P, T]:
+    """`write` with what MLflow's store, its server or a disk raises as a RecordError."""
+
+    @functools.wraps(write)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return write(*args, **kwargs)
+        except (MlflowException, OSError) as error:
+            if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":  # what is written, not where to
+                raise
+            raise RecordError(
+                f"MLflow's record cannot be written ({in_one_line(error, 300)}); what has finished is kept, and the "
+                "same command goes on"
+            ) from error
+
+    return told
 
 
 class Run(ABC):
@@ -146,22 +167,28 @@ class MLflowRun(Run):
     def __init__(self, run_id: str) -> None:
         self.run_id: str = run_id
 
+    @_failures_told
     def log_params(self, params: Mapping[str, Any]) -> None:
         mlflow.log_params(dict(params), run_id=self.run_id)
 
+    @_failures_told
     def log_params_once(self, params: Mapping[str, Any]) -> None:
         if not params.keys() & find_run(self.run_id).params.keys():
             self.log_params(params)
 
+    @_failures_told
     def log_note(self, text: str) -> None:
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
 
+    @_failures_told
     def log_tags(self, tags: Mapping[str, str]) -> None:
         MlflowClient().log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @_failures_told
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
 
+    @_failures_told
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
         dataset = _Dataset(HTTPDatasetSource(origin), name=name, digest=digest)
         try:
@@ -169,21 +196,26 @@ class MLflowRun(Run):
         except MlflowException:  # two trials that are the first to log it at once; the one that failed finds it made
             mlflow.log_input(dataset, context="training")
 
+    @_failures_told
     def log_file(self, path: Path) -> None:
         mlflow.log_artifact(str(path), run_id=self.run_id)
 
+    @_failures_told
     def log_text(self, text: str, file: str) -> None:
         mlflow.log_text(text, file, run_id=self.run_id)
 
+    @_failures_told
     def log_folder(self, folder: Path) -> None:
         mlflow.log_artifacts(str(folder), run_id=self.run_id)
 
+    @_failures_told
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
         # In the form of mlflow.log_table, which adds to the rows that are there already.
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
         MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
+    @_failures_told
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         model = model.cpu().eval()
         example = example.cpu()
@@ -237,7 +269,7 @@ def connect() -> None:
             _CONNECTED.add(uri)
     except Exception as error:  # whatever the store behind the address raises
         reason = in_one_line(error, 200)
-        raise SweepError(
+        raise RecordError(
             f"MLFLOW_TRACKING_URI={without_password(uri)}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
@@ -286,7 +318,7 @@ def open_run(
         run_id: The run to go on with, in place of a new one.
         watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
     """
-    active = mlflow.start_run(
+    active = _start_run(
         run_id=run_id,
         experiment_id=None if run_id else parent.experiment_id if parent else _experiment_id(experiment),
         run_name=name,
@@ -298,20 +330,26 @@ def open_run(
     status, reason = "FINISHED", {}
     try:
         yield MLflowRun(active.info.run_id)
+    except (KeyboardInterrupt, TakenOver):
+        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
+        raise
     except Stopped as stopped:
         status, reason = "KILLED", {STOPPED_TAG: str(stopped)}
         raise
-    except KeyboardInterrupt:
-        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
-        raise
     except BaseException as error:
-        status, reason = "FAILED", {ERROR_TAG: in_one_line(error)}
+        is_interrupted = parent is not None and concerns_record(error)  # then it is no fault of the trial's
+        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED if is_interrupted else in_one_line(error)}
         raise
     finally:
         # Where the record is what broke, the error itself matters more.
         with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
             mlflow.set_tags(reason)
             mlflow.end_run(status)
+
+
+@_failures_told
+def _start_run(**settings: Any) -> mlflow.ActiveRun:
+    return mlflow.start_run(**settings)
 
 
 def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict[str, str]:
@@ -338,11 +376,16 @@ def keep_running(run_id: str) -> None:
 
 
 def close_run(run: "RunRecord", status: str, reason: str) -> None:
-    """End a run whose process died, as FINISHED, FAILED or KILLED, with the `reason`."""
+    """End a run whose process died, or that ended in another way, as FINISHED, FAILED or KILLED, with the `reason`."""
     client = MlflowClient()
+    for tag in run.tags.keys() & {ERROR_TAG, STOPPED_TAG}:
+        client.delete_tag(run.run_id, tag)
     if status != "FINISHED":
         client.set_tag(run.run_id, ERROR_TAG if status == "FAILED" else STOPPED_TAG, reason[:1000])
-    client.set_terminated(run.run_id, status)
+    if run.status == "RUNNING":
+        client.set_terminated(run.run_id, status)
+    else:
+        client.update_run(run.run_id, status)  # it keeps the time when it ended
 
 
 def _experiment_id(name: str) -> str:
