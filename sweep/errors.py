@@ -1,5 +1,6 @@
 """What goes wrong because of something a person can mend, told in one line."""
 
+import errno
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +25,24 @@ class SweepError(Exception):
         super().__init__(without_password(str(line)))
 
 
-class RecordUnavailableError(SweepError):
-    """A record does not answer now, or is damaged: what it holds is not known, so nothing is made anew for it."""
+class RecordError(SweepError):
+    """A record, Optuna's or MLflow's, does not answer, or cannot be read or written.
+
+    What it holds is not known, so nothing is made anew for it; no trial is at fault, and none would go better.
+    """
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error
     """A trial was ended before its last epoch, and not by a fault; the text says why."""
+
+
+class TakenOver(Stopped):
+    """Others went on without this job, so that its trial counts as interrupted, whoever writes that down last."""
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+TORCH_CANNOT_WRITE = re.compile(r"PytorchStreamWriter|unexpected pos \d+ vs")
+"""All that torch tells of them."""
 
 
 def require(condition: bool, key: str, given: Any, allowed: str) -> None:
@@ -66,12 +79,12 @@ def in_one_line(error: BaseException, most: int = 1000) -> str:
     return without_password(" ".join(str(error).split()))[:most] or type(error).__name__
 
 
-def concerns_record(error: Exception) -> bool:
-    """Whether `error` comes from MLflow's or Optuna's database or server, and not from what is recorded."""
-    if isinstance(error, RecordUnavailableError):
-        return True
-    where = type(error).__module__ if not str(error).startswith("Remote ") else str(error).removeprefix("Remote ")
-    return where.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy")
+def concerns_record(error: BaseException) -> bool:
+    """Whether `error` is of the study's own record or of a disk that is full or broken, and no fault of the trial's."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_ERRORS
+    is_torch_writing = isinstance(error, RuntimeError) and TORCH_CANNOT_WRITE.search(str(error))
+    return isinstance(error, RecordError) or bool(is_torch_writing)
 
 
 @contextmanager
@@ -121,8 +134,10 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
     if concerns_record(error):
-        reason = in_one_line(error, 300)
-        return f"a record cannot be reached any more ({reason}); what has finished is kept, and the study can go on"
+        reason = in_one_line(error, 300) if isinstance(error, OSError) else "a file cannot be written whole"
+        return f"{reason}; see to the disk, then the same command goes on; what has finished is kept"
+    if type(error).__module__.partition(".")[0] == "mlflow":
+        return f"MLflow's record cannot be read or written ({in_one_line(error, 300)})"
     if isinstance(error, HydraException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return _explain_config_error(error.__cause__, overrides)

@@ -190,7 +190,7 @@ def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) 
     runs = {run.trial_number: run for run in tracking.trials_of(tracking.find_study(name))}
     for number, ending in sorted(endings.items()):
         if number in runs:
-            if runs[number].status == "RUNNING":
+            if not _agrees(runs[number], ending):
                 tracking.close_run(runs[number], ending.status, ending.reason)
             continue
         missing = trial.Job(output_dir=folder / str(number), overrides=[], study=name, number=number)
@@ -201,6 +201,12 @@ def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) 
         else:
             error = Stopped(ending.reason) if ending.status == "KILLED" else SweepError(ending.reason)
             trial.record_ended(job.tracking.experiment, missing, error)
+
+
+def _agrees(run: RunRecord, ending: Ending) -> bool:
+    """Whether MLflow has a trial's end as Optuna has it, whichever of several processes wrote it last."""
+    is_interrupted = run.tags.get(tracking.ERROR_TAG) == tracking.INTERRUPTED
+    return run.status == ending.status and is_interrupted == (ending.reason == tracking.INTERRUPTED)
 
 
 def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep import launchers, record
 from sweep.config import Config
-from sweep.errors import SweepError, concerns_record, in_one_line
+from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
 from sweep.files import replacing
 from sweep.progress import Counts, Progress
 from sweep.record import Ending
@@ -61,7 +61,7 @@ class Search:
         self._settling = threading.Lock()
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
-        """What to raise once too many have failed."""
+        """What to raise once too many have failed, or the record is lost."""
 
     def run(self) -> None:
         """Hand out trials until the study has them all, or `stop` says so.
@@ -75,22 +75,43 @@ class Search:
         self._show()
         try:
             with self._stop.on_interrupt(self._tell_interrupt):
-                keep_busy(self._num_slots, self._work)
+                keep_busy(self._num_slots, self._work_on_record)
         except KeyboardInterrupt:
             self._study.interrupt_own()
             raise
         finally:
             launchers.stop(self._launcher)
             self._progress.close()
-            self._settle_record()
+            if self.lost_record is None:
+                self._settle_record()
+
+    @property
+    def lost_record(self) -> Exception | None:
+        """Why the study's record, or a disk, could not be written, if that ended it; the next command settles all."""
+        return self.failure if self.failure is not None and concerns_record(self.failure) else None
+
+    def _work_on_record(self) -> bool:
+        try:
+            return self._work()
+        except Exception as error:
+            if not concerns_record(error):
+                raise
+            self._lose_record(error)
+            return False
+
+    def _lose_record(self, error: Exception) -> None:
+        """Hand out no more trials: the next one would end like this one, and none by a fault of its own."""
+        if self.lost_record is None:
+            self.failure = error if isinstance(error, RecordError) else RecordError(explain(error))
+            self._stop.reason = "a record or a disk that cannot be written"
 
     def _work(self) -> bool:
-        trial = self._study.claim(self._suggest, self._stop)
+        trial = self._study.claim(self._overrides, self._stop)
         if trial is None:
             return False
         self._show()
         started = time.perf_counter()
-        twin = self._study.twin_of(trial)
+        twin = None if isinstance(trial.job, Exception) else self._study.twin_of(trial)
         if twin is not None:
             self._study.copy(trial.number, twin)
         else:
@@ -107,9 +128,9 @@ class Search:
         try:
             self._study.tell(trial.number, self._values_from_job(trial))
         except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
-            if concerns_record(raised):  # the next trial would end like this one, and none by a fault of its own
+            if concerns_record(raised):
+                self._lose_record(raised)
                 self._study.interrupt(trial.number)
-                self.failure, self._stop.reason = raised, "a record that cannot be reached"
                 return
             error = raised
             self._study.fail(trial.number, in_one_line(error))
@@ -121,8 +142,19 @@ class Search:
             )
             self._stop.reason = "too many failures"
 
+    def _overrides(self, trial: optuna.Trial) -> list[str] | Exception:
+        """Those of the trial's job, or why there are none: an error of custom_search_space, which fails the trial."""
+        try:
+            return self._suggest(trial)
+        except Exception as error:
+            if concerns_record(error):
+                raise
+            return error
+
     def _values_from_job(self, trial: Trial) -> list[float] | None:
         try:
+            if isinstance(trial.job, Exception):
+                raise trial.job
             (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
             return _values(result)
         except Exception:
@@ -164,6 +196,8 @@ class Search:
         elif trial.state == TrialState.PRUNED:
             epoch = trial.last_step or 0
             end = f"pruned after epoch {epoch}, {in_words({self._job.objective[0]: trial.intermediate_values[epoch]})}"
+        elif was_interrupted(trial):
+            end = "interrupted; its settings are tried again when the study goes on"
         else:
             end = f"failed: {trial.user_attrs.get(ERROR, 'no reason given')}"
         if COPY_OF in trial.user_attrs:

@@ -21,16 +21,23 @@ from typing import Any, NamedTuple, TypeVar
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
-from sweep import ROOT
-from sweep.errors import Stopped, SweepError, without_password
+from sweep.errors import RecordError, SweepError, TakenOver, concerns_record, require, without_password
+from sweep.journal import Journal
 
 T = TypeVar("T")
 
@@ -48,9 +55,27 @@ SECONDS_BETWEEN_BEATS = 20
 SECONDS_TO_LIVE = 120
 """An owner on another machine that has not been heard of for so long is taken for dead."""
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_SQLITE_WAITS = 60
 SECONDS_TO_START = 30
 TRIES_TO_MAKE_TABLES = 5
+
+PATIENCE = {
+    "pysqlite": ("timeout", 60),
+    "psycopg": ("connect_timeout", 5),
+    "psycopg2": ("connect_timeout", 5),
+    "pymysql": ("connect_timeout", 5),
+    "mysqldb": ("connect_timeout", 5),
+    "mysqlconnector": ("connection_timeout", 5),
+}
+"""How each driver is told how many seconds to wait: for SQLite's lock, or for a server to answer."""
+DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "-e '.[postgres]'"),
+    "mysql": ("mysql+pymysql", "pymysql"),
+    "mariadb": ("mariadb+pymysql", "pymysql"),
+}
+"""The URL to write for a kind of database, and what to install for it."""
+URLS = "no database's URL; one is sqlite:///PATH, postgresql+psycopg://USER@HOST/NAME or mysql+pymysql://USER@HOST/NAME"
+CALLED_BY_CACHE = ("_create_new_trial", "_get_trials", "_set_trial_param", "_get_best_trial_id")
+"""Besides its public methods, what Optuna's cache before a database calls of it."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -61,18 +86,29 @@ class GridSampler(optuna.samplers.GridSampler):
     def after_trial(self, *_: Any) -> None: ...
 
 
-class _FileLock(JournalFileOpenLock):
-    """A lock that the operating system takes back from a process that dies; Optuna's own then blocks for 30 s."""
+def absolute(address: str | None) -> str | None:
+    """`address` with a relative path in it read from where the command was typed, so that a job elsewhere finds it.
 
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(f"{path}.lock", poll_interval=0.002)  # in place of the file that Optuna's makes
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
+    Raises:
+        SweepError: It is neither a path nor a database's URL, or of a database that other processes cannot see.
+    """
+    if address is None:
+        return None
+    key = "hydra.sweeper.storage"
+    kind = re.match(r"(sqlite|postgres|postgresql|mysql|mariadb|oracle|mssql)(\+\w+)?:(?!//)", address)
+    require(kind is None, key, without_password(address), f"a URL has // after {kind and kind[0]}")
+    require(bool(address.strip()), key, "", "give a path or a URL, or null to keep no record")
+    if "://" not in address:
+        return str(Path(address).expanduser().absolute())
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError) as error:
+        raise SweepError(f"{key}={without_password(address)}: {URLS}") from error
+    if url.get_backend_name() != "sqlite" or url.host:
+        return address
+    prefix, path = re.fullmatch(r"(file:)?(.*)", url.database or "").groups()  # type: ignore[union-attr]
+    require(path not in ("", ":memory:"), key, address, "jobs cannot see it; give a file, as in sqlite:///study.db")
+    return url.set(database=f"{prefix or ''}{Path(path).expanduser().absolute()}").render_as_string(hide_password=False)
 
 
 @functools.cache
@@ -80,25 +116,50 @@ def open_storage(address: str | None) -> BaseStorage:
     """The storage at `address`: a database's URL, the path of a journal file, or None for this process's memory.
 
     Raises:
-        SweepError: It cannot be opened.
+        RecordError: It cannot be opened.
     """
     if address is None:
         return InMemoryStorage()
     try:
-        if "://" in address:
-            patience = {"timeout": SECONDS_SQLITE_WAITS} if address.startswith("sqlite") else {}
-            return _open_database(address, {"pool_pre_ping": True, "connect_args": patience})
-        path = ROOT / address
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), _FileLock(path)))
+        if "://" not in address:
+            return JournalStorage(Journal(Path(address).absolute()))
+        return _open_database(address)
+    except RecordError:
+        raise
     except Exception as error:  # whatever the database raises
-        reason = without_password(str(error).splitlines()[0])
-        if isinstance(error, ImportError):
-            reason = "its driver is not installed; for PostgreSQL's: pip install -e '.[postgres]'"
-        raise SweepError(f"hydra.sweeper.storage={without_password(address)}: cannot be opened ({reason})") from error
+        told = f"hydra.sweeper.storage={without_password(address)}: cannot be opened"
+        raise RecordError(f"{told} ({_reason(error, address)})") from error
 
 
-def _open_database(address: str, settings: dict[str, Any]) -> RDBStorage:
+def _reason(error: Exception, address: str) -> str:
+    if isinstance(error, NoSuchModuleError):
+        return URLS
+    if not isinstance(error, ImportError):
+        return without_password(str(error.__cause__ or error).strip().splitlines()[0])
+    missing = getattr(error.__cause__, "name", None) or "its driver"
+    backend = address.partition(":")[0].partition("+")[0]
+    url, package = DRIVERS.get(backend, ("", missing))
+    return f"{missing} is not installed; pip install {package}{f', and write {url}://...' if url else ''}"
+
+
+def is_server(address: str | None) -> bool:
+    """Whether `address` is of a database that a server keeps."""
+    return address is not None and "://" in address and not address.startswith("sqlite")
+
+
+def _open_database(address: str) -> RDBStorage:
+    url = make_url(address)
+    name, seconds = PATIENCE.get(url.get_driver_name(), ("", 0))
+    settings: dict[str, Any] = {name: seconds} if name and name not in url.query else {}
+    storage = _with_tables(address, {"pool_pre_ping": True, "connect_args": settings})
+    # Judged by where it is raised and not by its module: a job may have a database of its own.
+    for method in (*filter(lambda name: not name.startswith("__"), dir(BaseStorage)), *CALLED_BY_CACHE):
+        if callable(made := getattr(storage, method)):
+            setattr(storage, method, _failures_told(made, address))
+    return storage
+
+
+def _with_tables(address: str, settings: dict[str, Any]) -> RDBStorage:
     """The storage with its tables; of two processes that make them at once, one fails and finds them a moment later."""
     for _ in range(TRIES_TO_MAKE_TABLES - 1):
         try:
@@ -110,18 +171,43 @@ def _open_database(address: str, settings: dict[str, Any]) -> RDBStorage:
     return RDBStorage(address, engine_kwargs=settings)
 
 
+def _failures_told(method: Callable[..., T], address: str) -> Callable[..., T]:
+    @functools.wraps(method)
+    def told(*args: Any, **kwargs: Any) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise RecordError(
+                f"hydra.sweeper.storage={without_password(address)}: cannot be reached any more "
+                f"({_reason(error, address)}); what has finished is kept, and the same command goes on"
+            ) from error
+
+    return told
+
+
 def find(address: str | None, name: str) -> optuna.Study | None:
     """The study called `name`, None if there is none yet.
 
     Raises:
         SweepError: The storage cannot be opened.
     """
-    if address is None or ("://" not in address and not (ROOT / address).exists()):
+    if address is None or ("://" not in address and not os.path.lexists(address)):
         return None  # looking must not make the file
     try:
         return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
     except KeyError:
         return None
+
+
+def names_in(address: str | None) -> list[str]:
+    """The names of all studies in the storage, in the order they were made.
+
+    Raises:
+        RecordError: The storage cannot be opened.
+    """
+    if address is None or ("://" not in address and not os.path.lexists(address)):
+        return []
+    return [study.study_name for study in open_storage(address).get_all_studies()]
 
 
 class Trial(NamedTuple):
@@ -168,7 +254,7 @@ class Study:
         # Where all who ask see the same file, they take turns; a database elsewhere has them look twice, see `claim`.
         self._turn: AbstractContextManager[Any] = nullcontext()
         if address is not None and "://" not in address:
-            self._turn = FileLock(f"{ROOT / address}.ask.lock")
+            self._turn = FileLock(f"{Path(address).absolute()}.ask.lock")
 
     def close(self) -> None:
         """Say that its trials have no owner any more."""
@@ -256,7 +342,10 @@ class Study:
         try:
             job = suggest(trial)
         except BaseException as error:
-            self.fail(trial.number, str(error) or type(error).__name__)
+            if isinstance(error, Exception) and not concerns_record(error):
+                self.fail(trial.number, str(error) or type(error).__name__)
+            else:
+                self.interrupt(trial.number)
             raise
         return Trial(trial.number, trial.params, job)
 
@@ -430,11 +519,10 @@ class _Owner:
             return
         self._left.set()
         self._beating.join()
-        try:
+        with suppress(RecordError):  # then the others see it by the lock
             self._study.set_user_attr(self.key, None)
-        finally:
-            self._lock.release()
-            self._path.unlink(missing_ok=True)
+        self._lock.release()
+        self._path.unlink(missing_ok=True)
 
 
 class Handle(ABC):
@@ -446,14 +534,18 @@ class Handle(ABC):
 
     @abstractmethod
     def reason_to_stop(self) -> str | None:
-        """Why the job should stop now, None if it should go on; a pruned trial counts as finished from here on."""
+        """Why the job should stop now, None if it should go on; a pruned trial counts as finished from here on.
+
+        Raises:
+            TakenOver: Its trial has been ended by others.
+        """
 
     @abstractmethod
     def finish(self, values: Sequence[float]) -> None:
         """Leave the objectives' final values; from here on the trial counts as finished, whatever dies.
 
         Raises:
-            Stopped: It has been taken over.
+            TakenOver: Its trial has been ended by others.
         """
 
 
@@ -470,8 +562,12 @@ class NoHandle(Handle):
 @functools.cache
 def _load(address: str, name: str) -> optuna.Study:
     """The study, as one process's jobs share it: what it has read of finished trials is not read again."""
-    # The sampler is not asked for anything here; this one is the cheapest to make.
-    return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
+    try:
+        # The sampler is not asked for anything here; this one is the cheapest to make.
+        return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
+    except KeyError as error:
+        told = f"hydra.sweeper.storage={without_password(address)}"
+        raise RecordError(f"{told}: holds no study {name} any more, or is another one for jobs than here") from error
 
 
 class StoredHandle(Handle):
@@ -495,7 +591,7 @@ class StoredHandle(Handle):
 
     def reason_to_stop(self) -> str | None:
         if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
-            return TAKEN_OVER
+            raise TakenOver(TAKEN_OVER)
         if not self._is_pruned or not self._trial.should_prune():
             return None
         self._leave(TrialState.PRUNED)
@@ -509,7 +605,7 @@ class StoredHandle(Handle):
         try:
             self._storage.set_trial_user_attr(self._trial_id, OUTCOME, outcome)
         except UpdateFinishedTrialError as error:
-            raise Stopped(TAKEN_OVER) from error
+            raise TakenOver(TAKEN_OVER) from error
 
 
 def handle_of(address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> Handle:

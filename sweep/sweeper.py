@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_NAMES = 10
+"""Studies of a storage that are named, the newest."""
+
 
 class GridSweeper(BasicSweeper):
     """Hydra's own sweeper: every combination of the values given, in order."""
@@ -142,7 +145,7 @@ class OptunaSweeper(PluginSweeper):
         self.name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.sweeper.launcher)
-        self.sweeper.storage = config.hydra.sweeper.storage  # whose path may hold the name
+        self.sweeper.storage = _settle_storage(config)
         self.context, self.task = hydra_context, task_function
         self.config: DictConfig = config
         self.folder = Path(config.hydra.sweep.dir)
@@ -166,9 +169,13 @@ class OptunaSweeper(PluginSweeper):
         points = self._points(searched)
         launcher, num_slots = self._launcher(job)
         facts = {"space": searched.describe(), "job": _facts(job, searched)}
+        if study.is_server(impl.storage):
+            print(f"connecting to {without_password(str(impl.storage))}", flush=True)
         found = study.find(impl.storage, self.name)
         if found is None:
             _require_new_folder(self.name, self.folder)
+            if others := study.names_in(impl.storage):
+                print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
             _require_same(found, directions, facts)
         if job.tracking.enabled:
@@ -203,6 +210,8 @@ class OptunaSweeper(PluginSweeper):
             shared.remember({"run": run.run_id or ""})
             with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()
+            if (lost := search.lost_record) is not None:
+                raise lost
             if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
                 table = record.conclude(run, self.name, job, keys, search.failure, [results])
@@ -433,6 +442,23 @@ def _settle_study_name(config: DictConfig) -> str:
         sweeper.study_name = name  # Hydra wants it to be the same here and in the jobs
         overrides.append(f"hydra.sweeper.study_name={QuotedString(name, Quote.single).with_quotes()}")
     return name
+
+
+def _settle_storage(config: DictConfig) -> str | None:
+    """The address of the study's storage, a relative path made absolute, the same in every job composed from `config`.
+
+    Raises:
+        SweepError: It is none.
+    """
+    from sweep import study
+
+    sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
+    address = study.absolute(sweeper.storage)
+    if address is not None and address != sweeper.storage:
+        with read_write(sweeper), read_write(overrides):
+            sweeper.storage = address
+            overrides.append(f"hydra.sweeper.storage={QuotedString(address, Quote.single).with_quotes()}")
+    return address
 
 
 def _check(loader: ConfigLoader, config: DictConfig, corners: Iterable[list[str]]) -> Config:

@@ -21,7 +21,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
@@ -45,8 +45,20 @@ from sqlalchemy.exc import OperationalError
 from torch import nn
 
 from sweep import ROOT, environment
-from sweep.errors import RecordUnavailableError, Stopped, SweepError, in_one_line, require, without_password
+from sweep.errors import (
+    RecordError,
+    Stopped,
+    SweepError,
+    TakenOver,
+    concerns_record,
+    in_one_line,
+    require,
+    without_password,
+)
 from sweep.files import as_folder, is_name
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 STUDY_TAG = "sweep.study"
 KIND_TAG = "sweep.kind"
@@ -89,6 +101,24 @@ _TELLING = threading.Lock()
 _TOLD: list[str] = []
 
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
+
+
+def _failures_told(write: Callable[P, T]) -> Callable[P, T]:
+    """`write` with what MLflow's store, its server or a disk raises as a RecordError."""
+
+    @functools.wraps(write)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return write(*args, **kwargs)
+        except (MlflowException, OSError) as error:
+            if getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":  # what is written, not where to
+                raise
+            raise RecordError(
+                f"MLflow's record cannot be written ({in_one_line(error, 300)}); what has finished is kept, and the "
+                "same command goes on"
+            ) from error
+
+    return told
 
 
 class Run(ABC):
@@ -170,22 +200,28 @@ class MLflowRun(Run):
     def __init__(self, run_id: str) -> None:
         self.run_id: str = run_id
 
+    @_failures_told
     def log_params(self, params: Mapping[str, Any]) -> None:
         mlflow.log_params(dict(params), run_id=self.run_id)
 
+    @_failures_told
     def log_params_once(self, params: Mapping[str, Any]) -> None:
         if not params.keys() & find_run(self.run_id).params.keys():
             self.log_params(params)
 
+    @_failures_told
     def log_note(self, text: str) -> None:
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
 
+    @_failures_told
     def log_tags(self, tags: Mapping[str, str]) -> None:
         MlflowClient().log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @_failures_told
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
 
+    @_failures_told
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
         dataset = _Dataset(HTTPDatasetSource(origin), name=name, digest=digest)
         try:
@@ -193,21 +229,26 @@ class MLflowRun(Run):
         except MlflowException:  # two trials that are the first to log it at once; the one that failed finds it made
             mlflow.log_input(dataset, context="training")
 
+    @_failures_told
     def log_file(self, path: Path) -> None:
         mlflow.log_artifact(str(path), run_id=self.run_id)
 
+    @_failures_told
     def log_text(self, text: str, file: str) -> None:
         mlflow.log_text(text, file, run_id=self.run_id)
 
+    @_failures_told
     def log_folder(self, folder: Path) -> None:
         mlflow.log_artifacts(str(folder), run_id=self.run_id)
 
+    @_failures_told
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
         # In the form of mlflow.log_table, which adds to the rows that are there already.
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
         MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
+    @_failures_told
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
         model = model.cpu().eval()
         example = example.cpu()
@@ -245,7 +286,7 @@ def connect() -> None:
     A database file that another process has locked is waited for.
 
     Raises:
-        RecordUnavailableError: It does not answer, or cannot be opened.
+        RecordError: It does not answer, or cannot be opened.
         SweepError: It is no address that MLflow takes.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -274,8 +315,8 @@ def connect() -> None:
         known = ", ".join(sorted(scheme for scheme in error.supported_uri_schemes if scheme not in ("", "file")))
         raise SweepError(f"MLFLOW_TRACKING_URI={uri}: no address that MLflow takes; one begins with {known}") from error
     except Exception as error:  # whatever the store behind the address raises
-        reason = _reason(error.__cause__ if isinstance(error, RecordUnavailableError) and error.__cause__ else error)
-        raise RecordUnavailableError(
+        reason = _reason(error.__cause__ if isinstance(error, RecordError) and error.__cause__ else error)
+        raise RecordError(
             f"MLFLOW_TRACKING_URI={uri}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
@@ -311,7 +352,7 @@ def _patient(call: Callable[..., Any], patience: float | None = None) -> Callabl
                     _tell_once(f"waiting up to {seconds / 60:.0f} minutes for MLflow's record: {_reason(error)}")
                 elif isinstance(error, OperationalError) or error.error_code in NOT_KNOWN:
                     uri = mlflow.get_tracking_uri()
-                    raise RecordUnavailableError(
+                    raise RecordError(
                         f"MLFLOW_TRACKING_URI={uri}: does not answer ({_reason(error)}); what has finished is kept, "
                         "and a study goes on with the same command"
                     ) from error
@@ -397,7 +438,7 @@ def open_run(
     """
     if parent is None:
         run_id = _outermost(run_id)
-    active = mlflow.start_run(
+    active = _start_run(
         run_id=run_id,
         experiment_id=None if run_id else parent.experiment_id if parent else _experiment_id(experiment),
         run_name=name,
@@ -409,20 +450,26 @@ def open_run(
     status, reason = "FINISHED", {}
     try:
         yield MLflowRun(active.info.run_id)
+    except (KeyboardInterrupt, TakenOver):
+        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
+        raise
     except Stopped as stopped:
         status, reason = "KILLED", {STOPPED_TAG: str(stopped)}
         raise
-    except KeyboardInterrupt:
-        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
-        raise
     except BaseException as error:
-        status, reason = "FAILED", {ERROR_TAG: in_one_line(error)}
+        is_interrupted = parent is not None and concerns_record(error)  # then it is no fault of the trial's
+        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED if is_interrupted else in_one_line(error)}
         raise
     finally:
         # Where the record is what broke, the error itself matters more.
         with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
             mlflow.set_tags(reason)
             mlflow.end_run(status)
+
+
+@_failures_told
+def _start_run(**settings: Any) -> mlflow.ActiveRun:
+    return mlflow.start_run(**settings)
 
 
 def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict[str, str]:
@@ -501,7 +548,7 @@ def reopen(run_id: str) -> bool:
     """Whether the run is still there to go on with; how it ended before is forgotten.
 
     Raises:
-        RecordUnavailableError: MLflow could not look.
+        RecordError: MLflow could not look.
         SweepError: The place of its files cannot be written.
     """
     run = _get_run(run_id)
@@ -520,11 +567,16 @@ def keep_running(run_id: str) -> None:
 
 
 def close_run(run: "RunRecord", status: str, reason: str) -> None:
-    """End a run whose process died, as FINISHED, FAILED or KILLED, with the `reason`."""
+    """End a run whose process died, or that ended in another way, as FINISHED, FAILED or KILLED, with the `reason`."""
     client = MlflowClient()
+    for tag in run.tags.keys() & {ERROR_TAG, STOPPED_TAG}:
+        client.delete_tag(run.run_id, tag)
     if status != "FINISHED":
         client.set_tag(run.run_id, ERROR_TAG if status == "FAILED" else STOPPED_TAG, reason[:1000])
-    client.set_terminated(run.run_id, status)
+    if run.status == "RUNNING":
+        client.set_terminated(run.run_id, status)
+    else:
+        client.update_run(run.run_id, status)  # it keeps the time when it ended
 
 
 def _experiment_id(name: str) -> str:
@@ -725,7 +777,7 @@ def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml"
     """Put files of `run` into `folder`: by default all that belongs to its model, which as MLflow logged it is model/.
 
     Raises:
-        RecordUnavailableError: They cannot be read now.
+        RecordError: They cannot be read now.
         SweepError: It has no model.
     """
     names = tuple(names)
@@ -747,7 +799,7 @@ def read_text(run: RunRecord, file: str) -> str | None:
     """What is in a file that `run` keeps, None if it keeps none of this name.
 
     Raises:
-        RecordUnavailableError: It could not be looked up, or keeps one that cannot be read now.
+        RecordError: It could not be looked up, or keeps one that cannot be read now.
     """
     with _reading(f"run={run.run_id}: the {file} of {run.name}"):
         return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}") if file in files_of(run) else None
@@ -764,7 +816,7 @@ def _reading(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError, UnicodeDecodeError) as error:
-        raise RecordUnavailableError(f"{what}: cannot be read ({in_one_line(error, 200)})") from error
+        raise RecordError(f"{what}: cannot be read ({in_one_line(error, 200)})") from error
 
 
 def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:

@@ -82,6 +82,7 @@ def _leave_terminal_to_sweeper() -> None:
     for handler in list(logging.root.handlers):
         if type(handler) is logging.StreamHandler:
             logging.root.removeHandler(handler)
+    logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -107,11 +107,8 @@ class _Worker:
             self._process.join()
             status = self._process.exitcode
             self._process = None
-        died = JobReturn()
-        died.status = JobStatus.FAILED
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        died.return_value = SweepError(f"its worker process died ({how}); if it was SIGKILL, memory may have run out")
-        return died
+        return _failed(SweepError(f"its worker process died ({how}); if it was SIGKILL, memory may have run out"))
 
     def _start(self) -> None:
         self._connection, other_end = PROCESSES.Pipe()
@@ -135,7 +132,17 @@ def _serve(connection: "Connection[Any, Any]", environment: Mapping[str, str]) -
             job = cloudpickle.loads(connection.recv_bytes())
         except EOFError:
             return
-        connection.send(_run(job))
+        try:
+            result = _run(job)
+        except Exception as error:  # Hydra's: a job that cannot be composed, or its folder not be written
+            result = _failed(error)
+        connection.send(result)
+
+
+def _failed(error: Exception) -> JobReturn:
+    result = JobReturn()
+    result.status, result.return_value = JobStatus.FAILED, error
+    return result
 
 
 def _die_with(sentinel: int) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy
 from conftest import PROCESSES, Project, free_port, wait_for_answer
 
 from sweep import ROOT, record, report, tracking
-from sweep.errors import RecordUnavailableError, SweepError, concerns_record
+from sweep.errors import RecordError, SweepError, concerns_record
 
 
 def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -> None:
@@ -226,7 +226,7 @@ def test_a_record_that_cannot_be_looked_into_is_not_one_that_is_empty(
 ) -> None:
     monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
     lock.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(RecordUnavailableError, match="database is locked") as caught:
+    with pytest.raises(RecordError, match="database is locked") as caught:
         ASKING[what](study)
     assert concerns_record(caught.value)  # so a trial is interrupted by it, and not failed for good
 
@@ -248,7 +248,7 @@ def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent
     composed: Any = SimpleNamespace(hydra=None)  # not looked at before the run is found
     monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
     lock.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(RecordUnavailableError), record.open_study("mine", job, composed, {}, study.run_id):
+    with pytest.raises(RecordError), record.open_study("mine", job, composed, {}, study.run_id):
         pass
     lock.execute("ROLLBACK")
     assert [one.run_id for one in tracking.studies()] == [study.run_id]
@@ -257,7 +257,7 @@ def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent
 def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: tracking.RunRecord, project: Project) -> None:
     (file,) = project.folder.glob(f"mlruns/made/{study.run_id}/artifacts/a.txt")
     file.write_bytes(b"\xff")
-    with pytest.raises(RecordUnavailableError, match=r"the a\.txt of mine: cannot be read"):
+    with pytest.raises(RecordError, match=r"the a\.txt of mine: cannot be read"):
         tracking.read_text(study, "a.txt")
 
 
