@@ -9,8 +9,10 @@ import functools
 import json
 import logging
 import os
+import re
 import shlex
 import subprocess
+import tempfile
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -185,25 +187,38 @@ class MLflowRun(Run):
         MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
-        model = model.cpu().eval()
-        example = example.cpu()
-        with torch.inference_mode():
-            output = model(example)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+        with _without_advice():
             mlflow.pytorch.log_model(
-                model,
                 name="model",
-                input_example=example.numpy(),
-                signature=ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
-                pip_requirements=_model_requirements(),
-                serialization_format="pt2",
                 validate_serving_input=False,  # a quarter of the time here; a test serves a logged model instead
+                **_exported(model, example),
             )
 
 
 class _Dataset(MetaDataset):
     profile = None
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+        yield
+
+
+def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
+    model = model.cpu().eval()
+    example = example.cpu()
+    with torch.inference_mode():
+        output = model(example)
+    return {
+        "pytorch_model": model,
+        "input_example": example.numpy(),
+        "signature": ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
+        "pip_requirements": _model_requirements(),
+        "serialization_format": "pt2",
+    }
 
 
 def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
@@ -400,7 +415,18 @@ class RunRecord(NamedTuple):
     @property
     def trial_number(self) -> int:
         """Its number in its study, -1 for a run outside of one."""
-        return int(self.tags.get(TRIAL_TAG, -1))
+        return self.whole_number(TRIAL_TAG, -1)
+
+    def whole_number(self, tag: str, missing: int) -> int:
+        """What the `tag` holds, or `missing` where there is none.
+
+        Raises:
+            SweepError: It is no whole number, so whoever recorded it is not this project.
+        """
+        text = self.tags.get(tag, str(missing))
+        if not re.fullmatch(r"-?[0-9]{1,9}", text):
+            raise SweepError(f"run={self.run_id}: its tag {tag} is damaged: {repr(text)[:80]} is no number")
+        return int(text)
 
     @property
     def objectives(self) -> list[str]:
@@ -409,8 +435,18 @@ class RunRecord(NamedTuple):
 
     @property
     def directions(self) -> list[str]:
-        """Which way each of them is better."""
-        return self.tags.get(DIRECTION_TAG, "maximize").split(",")
+        """Which way each of them is better.
+
+        Raises:
+            SweepError: There are not as many of them as objectives, so whoever recorded it is not this project.
+        """
+        found = self.tags.get(DIRECTION_TAG, "maximize").split(",")
+        if len(found) != len(self.objectives) or not {"minimize", "maximize"}.issuperset(found):
+            raise SweepError(
+                f"run={self.run_id}: its tag {DIRECTION_TAG} is damaged: {repr(found)[:80]} "
+                f"for {len(self.objectives)} objectives"
+            )
+        return found
 
     def setting(self, key: str) -> str:
         """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
@@ -431,6 +467,15 @@ class RunRecord(NamedTuple):
         """What the command line or the sweeper changed."""
         given = self.tags.get(OVERRIDES_TAG, "").split(" ")
         return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+
+
+@contextlib.contextmanager
+def naming(run: RunRecord) -> Iterator[None]:
+    """Within, what a SweepError says of a file is said of the file of `run`."""
+    try:
+        yield
+    except SweepError as error:
+        raise SweepError(f"run={run.run_id}: {run.name}: {error}") from error
 
 
 def find_run(run_id: str) -> RunRecord:
@@ -536,11 +581,20 @@ def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml"
 
 
 def read_text(run: RunRecord, file: str) -> str | None:
-    """What is in a file that `run` keeps, None if it keeps none of this name."""
-    try:
-        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
-    except (MlflowException, OSError):
-        return None
+    """What is in a file that `run` keeps, None if it keeps none of this name.
+
+    Raises:
+        SweepError: It is no text.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{file}", dst_path=folder)
+        except (MlflowException, OSError):
+            return None
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
 
 
 def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
@@ -549,9 +603,22 @@ def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
     return sorted({point.step: point.value for point in found}.items())
 
 
+def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
+    """Write `model` to `folder` as `Run.log_model` keeps it."""
+    with _without_advice():
+        mlflow.pytorch.save_model(path=str(folder), **_exported(model, example))
+
+
 def load_model(folder: Path) -> nn.Module:
-    """The MLflow model in `folder`, as plain mlflow loads it."""
-    return mlflow.pytorch.load_model(str(folder))
+    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
+
+    Raises:
+        SweepError: It cannot be loaded.
+    """
+    try:
+        return mlflow.pytorch.load_model(str(folder))
+    except Exception as error:  # a model can be made of anything
+        raise SweepError(f"{folder.name}: MLflow cannot load it ({in_one_line(error, 200)})") from error
 
 
 def save_view(study: RunRecord, params: Sequence[str]) -> None:
