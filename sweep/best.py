@@ -6,18 +6,27 @@ python sweep/best.py --experiment NAME    of all runs in this MLflow experiment
 python sweep/best.py --run ID             this run's
 python sweep/best.py --model NAME         the champion's of this name in MLflow's registry
 python sweep/best.py --register NAME      and make it a version of this name there, the champion if it is better
+
+Nothing that a run carries is executed, whoever recorded it: its weights are read as tensors into the model that its
+settings describe, and the MLflow model beside them is made from those here. One that MLflow keeps and that is not the
+same is refused; --trust takes it as it is, and runs the code that may be in it.
 """
 
 import argparse
+import math
 import os
+import re
 import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from sweep import ROOT, config, data, loop, registry, tracking, trial
+from sweep import ROOT, data, exported, loop, registry, tracking, trial
 from sweep.errors import SweepError, told_in_one_line
 from sweep.tracking import RunRecord
 
@@ -35,12 +44,19 @@ def main(arguments: list[str] | None = None) -> None:
     add_choice(parser)
     parser.add_argument("--register", metavar="NAME", help="make it a version of NAME in MLflow's registry")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
+    parser.add_argument("--trust", action="store_true", help="take the model as MLflow keeps it, and run what is in it")
     options = parser.parse_args(arguments)
     with told_in_one_line():
         tracking.connect()
         run = find(options)
+        if not re.fullmatch(r"[\w-]+", run.run_id):  # it becomes the name of a folder
+            raise SweepError(f"run={run.run_id}: no id that MLflow gives")
         folder = options.output or ROOT / "multirun" / "best" / run.run_id
-        settings = fetch(run, folder)
+        settings, doubt = fetch(run, folder, trust=options.trust)
+        if doubt and options.register:  # who loads a version runs what is in it
+            raise SweepError(f"--register={options.register}: {doubt}; --trust registers it all the same")
+        if doubt:
+            print(f"note: {doubt}; model/ was made anew from its weights.pt and config.yaml", file=sys.stderr)
         registered = registry.register(run, options.register) if options.register else None
     print(how_to_load(folder, settings))
     if registered is not None:
@@ -81,39 +97,61 @@ def find(options: argparse.Namespace) -> RunRecord:
     return best
 
 
-def fetch(run: RunRecord, folder: Path) -> data.DataConfig:
+def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataConfig, str]:
     """Download the model of `run` into `folder`, load it in both ways, and score it on the test set.
 
     Only when both scores are the one recorded does it take the place of what an earlier fetch left in `folder`.
     The data are read from SWEEP_DATA_ROOT, or else from where they lay in training.
 
+    Args:
+        run: Anybody's.
+        folder: Where to put it; it may hold what an earlier fetch left.
+        trust: Whether to take, and so to run, the MLflow model as it was logged.
+
     Returns:
-        The settings of the data that it was scored on.
+        The settings of the data that it was scored on, and why the MLflow model as it was logged was better not
+        taken, empty if it is the same as the one in `folder`.
 
     Raises:
-        SweepError: There is something in `folder`, the run has no model, or a score is not the one recorded.
+        SweepError: There is something in `folder`, the run has no model, it is damaged or would run something, or a
+            score is not the one recorded.
     """
     ours = {"model", trial.WEIGHTS_FILE, trial.CONFIG_FILE}
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} in (ours, set())):
         raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-        part = Path(temporary) / "model"
+    above = next(path for path in folder.parents if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=above, prefix=".fetch-") as temporary, tracking.naming(run):
+        part, logged = Path(temporary) / "part", Path(temporary) / "logged"
         part.mkdir()
-        tracking.download(run, part)
-        settings = data.here(config.from_yaml((part / trial.CONFIG_FILE).read_text()).data)
-        for what, model in {
-            "MLflow model": tracking.load_model(part / "model"),
-            "weights": trial.load_classifier(part),
-        }.items():
-            accuracy = score(model, settings)
-            _require_recorded(run, what, accuracy, settings)
-            print(f"{what:12}  test/accuracy {accuracy:.2%}, as recorded")
+        logged.mkdir()
+        tracking.download(run, part, (trial.CONFIG_FILE, trial.WEIGHTS_FILE))
+        classifier = trial.load_classifier(part)
+        settings = data.here(trial.load_config(part).data)
+        _require_recorded(run, "weights", classifier, settings)
+        tracking.download(run, logged, ("model",))
+        doubt = _put_model(classifier, settings, logged / "model", part / "model", trust)
+        _require_recorded(run, "MLflow model", tracking.load_model(part / "model"), settings)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             os.replace(folder, Path(temporary) / "earlier")
         os.replace(part, folder)
-    return settings
+    return settings, doubt
+
+
+def _put_model(classifier: trial.Classifier, settings: data.DataConfig, logged: Path, folder: Path, trust: bool) -> str:
+    """Make `classifier` an MLflow model in `folder`; returns why `logged` may be another, empty if it is the same."""
+    if trust:
+        shutil.move(logged, folder)
+        return ""
+    test = data.ImageBatches(data.load(settings).splits.test)
+    tracking.save_model(classifier, test[torch.arange(2)][0], folder)
+    try:
+        return exported.compare(logged, folder)
+    except SweepError as error:
+        raise SweepError(
+            f"{error}; not loaded. --trust takes it as it is and runs what is in it; predict.py reads weights.pt alone"
+        ) from error
 
 
 def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float:
@@ -122,15 +160,20 @@ def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float
     return loop.evaluate(model, data.evaluation_loader(data.ImageBatches(test))).accuracy
 
 
-def _require_recorded(run: RunRecord, what: str, accuracy: float, settings: data.DataConfig) -> None:
+def _require_recorded(run: RunRecord, what: str, model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> None:
+    """Score `model`, which is `what` of `run`, and print that it is as good as recorded, or raise a SweepError."""
+    accuracy = score(model, settings)
     num_images = len(data.load(settings).splits.test.labels)
-    recorded = run.metrics["test/accuracy"]
+    recorded = run.metrics.get("test/accuracy", math.nan)
+    if not math.isfinite(recorded):
+        raise SweepError("it has no test/accuracy recorded to compare with; do not use it")
     flips = round(abs(accuracy - recorded) * num_images)
     if flips > max(1, FLIPS_PER_IMAGE * num_images):
         raise SweepError(
-            f"run={run.run_id}: its {what} scores {accuracy:.4f} on the test set of {settings.name}, "
+            f"its {what} scores {accuracy:.4f} on the test set of {settings.name}, "
             f"recorded is {recorded:.4f} ({flips} images apart); do not use it"
         )
+    print(f"{what:12}  test/accuracy {accuracy:.2%}, as recorded")
 
 
 def how_to_load(folder: Path, settings: data.DataConfig) -> str:

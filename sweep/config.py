@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import hydra
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import ROOT, data, models, optimizers
-from sweep.errors import SweepError, explain, one_of, require
+from sweep.errors import SweepError, explain, in_one_line, one_of, require
 
 GROUPS: dict[str, type] = {
     "model": models.ModelConfig,
@@ -23,6 +24,9 @@ GROUPS: dict[str, type] = {
 
 PARAMETERS = "model/parameters"
 """The metric that counts what is trained."""
+
+MOST_BYTES, MOST_LEVELS = 2**17, 20
+"""The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
 
 NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
 """Top-level keys that steer Hydra or a study, not a training job."""
@@ -130,13 +134,47 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
 
 
-def from_yaml(text: str) -> Config:
-    """What `to_yaml` wrote.
+def from_yaml(text: str | bytes) -> Config:
+    """What `to_yaml` wrote. It is data, whoever wrote it: nothing in it is resolved.
 
     Raises:
-        SweepError: This version of the project does not allow the values.
+        SweepError: It is damaged, holds an interpolation, or this version of the project does not allow the values.
     """
-    return parse(cast(DictConfig, OmegaConf.create(text)))
+    found = plain_yaml(text)
+    for key, value in _leaves("", found):
+        require(
+            "${" not in str(value), key, value, "what was recorded is not resolved, and this is no value of its own"
+        )
+    for group in (*GROUPS, "tracking"):
+        require(isinstance(found.get(group), dict), group, found.get(group), "must be a group of settings")
+    try:
+        job = OmegaConf.create(found)
+    except OmegaConfBaseException as error:  # a date, or a set
+        raise SweepError(explain(error)) from error
+    return parse(job)
+
+
+def plain_yaml(text: str | bytes) -> dict[str, Any]:
+    """The mapping that `text` holds, of plain values: no tags, and no aliases, by which a few lines become billions.
+
+    Raises:
+        SweepError: It holds anything else, or is damaged.
+    """
+    try:
+        require(len(text) <= MOST_BYTES, "its size", f"{len(text):,}", f"at most {MOST_BYTES:,} bytes")
+        level = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            require(level <= MOST_LEVELS, "its depth", level, f"at most {MOST_LEVELS} levels")
+            require(not isinstance(event, yaml.AliasEvent), "an alias in it", "*", "is not read")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: as of a date that is none
+        raise SweepError(f"it is damaged ({in_one_line(error, 100)})") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise SweepError(
+            f"it is damaged: no settings by name, but {'nothing' if found is None else type(found).__name__}"
+        )
+    return found
 
 
 def flatten(config: Config) -> dict[str, Any]:

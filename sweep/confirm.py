@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain, count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
         tracking.connect()
         study = tracking.find_study(options.study)
+        report.gather(study)  # what cannot be reported is told before it takes a training
         chosen = choose(study, options.best)
         name = _name_for(study, chosen, options.seeds)
         status = _train(command(study, chosen, options.seeds, name, options.overrides))
@@ -134,10 +135,9 @@ def choose(study: RunRecord, most: int) -> list[RunRecord]:
 
 def _settings(run: RunRecord) -> DictConfig:
     """What `run` was trained with, as an experiment's file has it, all but the seed and what belongs to the machine."""
-    text = tracking.read_text(run, trial.CONFIG_FILE)
-    if text is None:
+    job = trial.recorded_config(run)
+    if job is None:
         raise SweepError(f"run={run.run_id}: {run.name} has no {trial.CONFIG_FILE}, so it cannot be trained again")
-    job = config.from_yaml(text)
     settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
     settings["data"]["root"] = data.here(job.data).root
     choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
@@ -161,8 +161,8 @@ def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> 
     for name in chain([base], (f"{base}-{i}" for i in count(2))):
         if name not in spaces:
             return name
-        dimension: Any = space.from_json(spaces[name] or "{}").get("experiment")
-        if dimension is not None and wanted == set(dimension.choices):
+        dimension = space.from_json(spaces[name] or "{}").get("experiment")
+        if wanted == {str(choice) for choice in getattr(dimension, "choices", ())}:
             return name
     raise AssertionError("the names never end")
 
@@ -182,10 +182,10 @@ def command(
     for one in chosen:
         value = value_in_words(objective, one.metrics[objective])
         with replacing(folder / "confirm" / "experiment" / f"{_experiment(one)}.yaml") as part:
-            part.write_text(
-                f"# @package _global_\n\n# Trial {one.trial_number} of the study {study.tags[tracking.STUDY_TAG]}: "
-                f"{objective} {value} with seed {one.params.get('seed')}.\n\n{OmegaConf.to_yaml(_settings(one))}"
-            )
+            told = f"Trial {one.trial_number} of the study {study.tags[tracking.STUDY_TAG]}: {objective} {value}"
+            told += f" with seed {one.params.get('seed')}."
+            # On one line, whatever they hold: a second would be a setting.
+            part.write_text(f"# @package _global_\n\n# {' '.join(told.split())}\n\n{OmegaConf.to_yaml(_settings(one))}")
     return [
         sys.executable,
         str(ROOT / "sweep" / "train.py"),
@@ -194,9 +194,9 @@ def command(
         "hydra/sweeper/sampler=grid",
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.params={}",
-        f"hydra.sweeper.confirms={study.tags[tracking.STUDY_TAG]}",
+        f"hydra.sweeper.confirms={_quoted(study.tags[tracking.STUDY_TAG])}",
         f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
-        f"hydra.sweeper.study_name={name}",
+        f"hydra.sweeper.study_name={_quoted(name)}",
         # Not as_uri: Hydra takes what follows file:// for the path as it is.
         f"hydra.searchpath=[{_quoted(f'file://{folder}/confirm')}]",
         f"output_dir={_quoted(str(folder.parent))}",
@@ -206,10 +206,15 @@ def command(
     ]
 
 
-def _quoted(path: str) -> str:
-    """`path` as Hydra's override syntax wants it."""
-    is_plain = re.fullmatch(r"[\w/.:+-]*", path)
-    return path if is_plain else QuotedString(path, Quote.single).with_quotes()
+def _quoted(text: str) -> str:
+    """`text`, a path or a name, as Hydra's override syntax wants it.
+
+    Raises:
+        SweepError: Hydra would resolve it.
+    """
+    require("${" not in text, "study", text, "neither its name nor its folder may hold ${, which Hydra resolves")
+    is_plain = re.fullmatch(r"[\w/.:+-]*", text)
+    return text if is_plain else QuotedString(text, Quote.single).with_quotes()
 
 
 def _train(words: list[str]) -> int:
@@ -318,7 +323,8 @@ def _rates(candidate: Candidate) -> NDArray[np.float64] | None:
     """How often each image of the test set came out right over the seeds, (N,); None where that was not kept."""
     found = [trust.predictions_of(run, "test") for run in candidate.runs]
     known = [one.correct for one in found if one is not None]
-    return np.mean(known, axis=0) if len(known) == len(found) else None
+    is_whole = len(known) == len(found) and len({len(correct) for correct in known}) == 1
+    return np.mean(known, axis=0) if is_whole else None
 
 
 def _difference_in_words(objective: str, difference: float) -> str:

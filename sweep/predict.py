@@ -69,7 +69,8 @@ def load(run: RunRecord) -> Classifier:
     """
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(run, Path(folder), (trial.CONFIG_FILE, trial.WEIGHTS_FILE))
-        classifier, classes = trial.load_classifier(folder), trial.load_classes(folder)
+        with tracking.naming(run):
+            classifier, classes = trial.load_classifier(folder), trial.load_classes(folder)
     if classes != MNISTConfig.classes:
         raise SweepError(
             f"run={run.run_id}: its model tells {', '.join(classes)} apart, not digits; "

@@ -1,10 +1,9 @@
 """What a trained model took each image for: kept with its trial, and what can be read from it."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,12 @@ from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
 
 PREDICTIONS_FILE = "predictions.npz"
+MOST_BYTES = 2**28
+"""Above this size, unpacked, a file is not read: twenty million images."""
+
+
+class MissingPredictionsError(SweepError):
+    """None were kept."""
 
 
 class Predictions(NamedTuple):
@@ -57,23 +62,42 @@ def load(path: Path, split: str) -> Predictions:
     """The predictions on `split` that `save` wrote to `path`.
 
     Raises:
-        SweepError: There are none on this split, or the file is damaged.
+        MissingPredictionsError: There are none on this split.
+        SweepError: The file is damaged.
     """
+    names = [f"{split}_{name}" for name in Predictions._fields]
     try:
-        with np.load(path) as arrays:
-            return Predictions(
-                arrays[f"{split}_labels"].astype(np.int64),
-                arrays[f"{split}_predicted"].astype(np.int64),
-                arrays[f"{split}_probability"],
-            )
-    except KeyError as error:
-        raise SweepError(f"{path.name}: no predictions on {split}") from error
-    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        with ZipFile(path) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+            if sum(sizes.values()) > MOST_BYTES:
+                raise ValueError(f"unpacked it has {sum(sizes.values()):,} bytes")
+        if not any(f"{name}.npy" in sizes for name in names):
+            raise MissingPredictionsError(f"{path.name}: no predictions on {split}")
+        with np.load(path, allow_pickle=False) as arrays:
+            labels, predicted, probability = (arrays[name] for name in names)
+            found = Predictions(labels.astype(np.int64), predicted.astype(np.int64), probability.astype(np.float32))
+        are_whole = labels.dtype.kind == predicted.dtype.kind == "i" and probability.dtype.kind == "f"
+        if not are_whole or labels.ndim != 1 or not labels.shape == predicted.shape == probability.shape:
+            raise ValueError("it does not hold a number for each image")
+        if labels.size and (
+            min(labels.min(), predicted.min()) < 0 or not 0 <= probability.min() <= probability.max() <= 1
+        ):
+            raise ValueError("its classes or probabilities are none")
+    except (MissingPredictionsError, FileNotFoundError):
+        raise
+    except Exception as error:  # whatever numpy and zipfile raise of what they cannot read
         raise SweepError(f"{path.name}: it is damaged ({in_one_line(error, 100)})") from error
+    return found
 
 
 def confusion_matrix(predictions: Predictions, num_classes: int) -> NDArray[np.int64]:
-    """(num_classes, num_classes): how many images of the class of the row were taken for that of the column."""
+    """(num_classes, num_classes): how many images of the class of the row were taken for that of the column.
+
+    Raises:
+        SweepError: There are other classes among them.
+    """
+    if max(predictions.labels.max(initial=0), predictions.predicted.max(initial=0)) >= num_classes:
+        raise SweepError(f"{PREDICTIONS_FILE}: it is damaged: it has more classes than the {num_classes} of its data")
     pairs = predictions.labels * num_classes + predictions.predicted
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 

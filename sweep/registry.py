@@ -43,7 +43,9 @@ def register(run: RunRecord, name: str) -> Registered:
         SweepError: There are models of another data set under this name, or the registry does not take it.
     """
     client = MlflowClient()
-    data, objective, direction = run.params["data.name"], run.objectives[0], run.directions[0]
+    data, objective, direction = run.params.get("data.name", "unknown data"), run.objectives[0], run.directions[0]
+    if objective not in run.metrics:
+        raise SweepError(f"run={run.run_id}: {run.name} has no {objective}, by which it would be compared")
     try:
         versions = _versions(name)
         for other in versions:
@@ -82,7 +84,7 @@ def _compare(
     theirs = champion.tags.get(tracking.OBJECTIVE_TAG)
     if theirs != _chosen_by(run):
         return False, f"version {champion.version} was chosen by {theirs}, this one by {_chosen_by(run)}"
-    value, best = run.metrics[objective], float(champion.tags[VALUE_TAG])
+    value, best = run.metrics[objective], _value_of(champion)
     is_better = value < best if direction == "minimize" else value > best
     return is_better, f"{objective} {value:.4f}, version {champion.version} has {best:.4f}"
 
@@ -95,13 +97,24 @@ def _best_of(versions: list[ModelVersion], run: RunRecord, version: ModelVersion
         if one.version != version.version and one.tags.get(tracking.OBJECTIVE_TAG) == _chosen_by(run)
     ]
     sign = -1 if run.directions[0] == "minimize" else 1
-    return max(others, key=lambda one: sign * float(one.tags[VALUE_TAG]), default=None)
+    return max(others, key=lambda one: sign * _value_of(one), default=None)
+
+
+def _value_of(version: ModelVersion) -> float:
+    """The value of the objective that `version` was registered with."""
+    try:
+        return float(version.tags[VALUE_TAG])
+    except (KeyError, ValueError) as error:
+        raise SweepError(
+            f"--register={version.name}: version {version.version} has no number as its tag {VALUE_TAG}; "
+            "delete it, or choose another name"
+        ) from error
 
 
 def _chosen_by(run: RunRecord) -> str:
     """The objective; with the number of images where those were held out, since others would be others."""
     objective = run.objectives[0]
-    return f"{objective} on {run.params['data.validation']} images" if objective.startswith("val/") else objective
+    return f"{objective} on {run.params.get('data.validation')} images" if objective.startswith("val/") else objective
 
 
 def find_champion(name: str) -> RunRecord:

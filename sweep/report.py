@@ -14,11 +14,13 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+import numpy as np
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
@@ -29,7 +31,7 @@ from sweep.importance import importances
 from sweep.predictions import Predictions
 from sweep.space import SPACE_FILE
 from sweep.tracking import RunRecord
-from sweep.trial import CONFIG_FILE
+from sweep.trial import CONFIG_FILE, recorded_config
 
 REPORT_FILE = "report.html"
 CONFIRMATION_FILE = "confirmation.txt"
@@ -112,7 +114,8 @@ def gather(study: RunRecord) -> Facts:
     recorded = tracking.read_text(study, SPACE_FILE)
     if recorded is None:
         raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
-    dimensions = space.from_json(recorded)
+    with tracking.naming(study):
+        dimensions = space.from_json(recorded)
     scored = [one for one in trials if _is_scored(one, study.objectives[0])]
     plotted = [_plotted(one, study, dimensions) for one in scored]
     remarks: list[str] = []
@@ -139,21 +142,21 @@ def _plotted(run: RunRecord, study: RunRecord, dimensions: dict[str, BaseDistrib
 
 
 def _edges(best: RunRecord, dimensions: dict[str, BaseDistribution]) -> list[str]:
-    text = tracking.read_text(best, CONFIG_FILE)
-    if text is None:
+    job = recorded_config(best)
+    if job is None:
         return []
     values = {key: space.value_of(dimension, best.setting(key)) for key, dimension in dimensions.items()}
     return [
         f"{key}={edge.value:.4g} is at the {edge.side} end of what was searched, {edge.low:.4g} to "
         f"{edge.high:.4g}: a better one may lie beyond"
         for key, dimension in dimensions.items()
-        if (edge := space.edge_of(dimension, values[key])) and _is_allowed(text, key, edge.beyond)
+        if (edge := space.edge_of(dimension, values[key])) and _is_allowed(job, key, edge.beyond)
     ]
 
 
-def _is_allowed(text: str, key: str, value: float) -> bool:
-    """Whether the job whose config is `text` could be trained with another `value`: a dropout below 0 could not."""
-    job, key = OmegaConf.create(text), key.lstrip("+")
+def _is_allowed(recorded: config.Config, key: str, value: float) -> bool:
+    """Whether the job `recorded` could be trained with another `value`: a dropout below 0 could not."""
+    job, key = OmegaConf.create(asdict(recorded)), key.lstrip("+")
     try:
         if key.endswith(space.LENGTH):
             key = key.removesuffix(space.LENGTH)
@@ -161,7 +164,7 @@ def _is_allowed(text: str, key: str, value: float) -> bool:
             OmegaConf.update(job, key, (items + items[-1:])[: int(value)])
         else:
             OmegaConf.update(job, key, value)
-        config.parse(cast(DictConfig, job))
+        config.parse(job)
     except (SweepError, OmegaConfBaseException):
         return False
     return True
@@ -275,11 +278,12 @@ class _Evaluation(NamedTuple):
         """None where the trial has kept no predictions."""
         best = facts.front[0]
         found = trust.predictions_of(best, "test")
-        text = tracking.read_text(best, CONFIG_FILE)
-        if found is None or text is None:
+        job = recorded_config(best)
+        if found is None or job is None:
             return None
-        settings = config.from_yaml(text).data
-        confusion = predictions.confusion_matrix(found, len(settings.classes))
+        settings = job.data
+        with tracking.naming(best):
+            confusion = predictions.confusion_matrix(found, len(settings.classes))
         per_class = predictions.accuracy_per_class(confusion)
         rows = [
             {
@@ -306,6 +310,8 @@ def _draw_mistakes(found: Predictions, settings: data.DataConfig, digest: str) -
     dataset = data.load(data.here(settings))
     if dataset.digest != digest:
         raise SweepError(f"data.root={settings.root}: {settings.name} is not what the trial was trained on")
+    if not np.array_equal(found.labels, dataset.splits.test.labels.numpy()):
+        raise SweepError(f"{predictions.PREDICTIONS_FILE}: it is not on the test set of {settings.name}")
     mistakes = predictions.most_confidently_wrong(found, MOST_MISTAKES)
     images = dataset.splits.test.images[[mistake.image for mistake in mistakes]].numpy()
     return plots.to_png(plots.draw_mistakes(mistakes, images, settings.classes))

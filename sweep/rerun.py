@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sweep import config as configs
 from sweep import data, loop, tracking, trial
 from sweep.config import Config
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
@@ -123,8 +122,8 @@ def require_trained(run: RunRecord) -> None:
 
 
 def _instead_of_copy(run: RunRecord) -> str:
-    number = int(run.tags[tracking.COPY_TAG])
-    siblings = tracking.trials_of(tracking.find_run(run.tags["mlflow.parentRunId"]))
+    number = run.whole_number(tracking.COPY_TAG, -1)
+    siblings = tracking.trials_of(tracking.find_run(run.tags.get("mlflow.parentRunId", "")))
     twin = next((one for one in siblings if one.trial_number == number), None)
     return f"its twin was: python sweep/rerun.py {twin.run_id}" if twin else f"trial {number} was, which is gone"
 
@@ -149,7 +148,10 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
     recorded = folder / "recorded"
     recorded.mkdir()
     _download(run, recorded)
-    config = _as_it_was(run, configs.from_yaml((recorded / trial.CONFIG_FILE).read_text()))
+    with tracking.naming(run):
+        config = _as_it_was(run, trial.load_config(recorded))
+        if run.status == "FINISHED":  # what there is to compare with is read before it takes a training
+            trial.load_classifier(recorded)
     trial.check(config)
     digest = data.load(config.data).digest
     if digest != run.digest:
@@ -186,7 +188,6 @@ def _was_stopped(run: RunRecord) -> bool:
 
 def _as_it_was(run: RunRecord, config: Config) -> Config:
     """The settings with what `auto` and null came to in `run`, as far as that was recorded and can be had."""
-    threads = run.tags.get(tracking.THREADS_TAG)
     device = run.tags.get(tracking.DEVICE_TAG, config.device)
     try:
         loop.pick_device(device)
@@ -197,7 +198,7 @@ def _as_it_was(run: RunRecord, config: Config) -> Config:
         data=data.here(config.data),
         device=device,
         precision=run.tags.get(tracking.PRECISION_TAG, config.precision),
-        num_threads=int(threads) if threads else config.num_threads,
+        num_threads=run.whole_number(tracking.THREADS_TAG, 0) or config.num_threads,
     )
 
 
@@ -244,7 +245,7 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
     histories = tracking.history_of(then), tracking.history_of(now)
     weights: tuple[dict[str, Tensor], ...] = ({}, {})
     if _ending(then) == ended == FINISHED:
-        weights = tuple(_load(folder / trial.WEIGHTS_FILE) for folder in (folder_then, folder_now))
+        weights = tuple(trial.load_weights(folder) for folder in (folder_then, folder_now))
     return Comparison(
         ended_then=_ending(then),
         ended_now=ended,
@@ -254,10 +255,6 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
         metrics=differing_metrics(*histories),
         weights=differing_weights(*weights),
     )
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def differing_metrics(

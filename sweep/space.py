@@ -26,7 +26,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from sweep.errors import SweepError
+from sweep.errors import SweepError, in_one_line
 
 LENGTH = ".length"
 SPACE_FILE = "search_space.json"
@@ -193,8 +193,15 @@ def to_json(dimensions: Mapping[str, BaseDistribution]) -> str:
 
 
 def from_json(text: str) -> dict[str, BaseDistribution]:
-    """What `to_json` wrote."""
-    return {key: json_to_distribution(json.dumps(described)) for key, described in json.loads(text).items()}
+    """What `to_json` wrote.
+
+    Raises:
+        SweepError: It is damaged.
+    """
+    try:
+        return {key: json_to_distribution(json.dumps(described)) for key, described in json.loads(text).items()}
+    except Exception as error:  # whatever JSON and Optuna raise of what they cannot read
+        raise SweepError(f"{SPACE_FILE}: it is damaged ({in_one_line(error, 100)})") from error
 
 
 def of_choices(values: Mapping[str, Sequence[str]]) -> dict[str, BaseDistribution]:

@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -250,25 +251,38 @@ class MLflowRun(Run):
 
     @_failures_told
     def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
-        model = model.cpu().eval()
-        example = example.cpu()
-        with torch.inference_mode():
-            output = model(example)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+        with _without_advice():
             mlflow.pytorch.log_model(
-                model,
                 name="model",
-                input_example=example.numpy(),
-                signature=ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
-                pip_requirements=_model_requirements(),
-                serialization_format="pt2",
                 validate_serving_input=False,  # a quarter of the time here; a test serves a logged model instead
+                **_exported(model, example),
             )
 
 
 class _Dataset(MetaDataset):
     profile = None
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+        yield
+
+
+def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
+    model = model.cpu().eval()
+    example = example.cpu()
+    with torch.inference_mode():
+        output = model(example)
+    return {
+        "pytorch_model": model,
+        "input_example": example.numpy(),
+        "signature": ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
+        "pip_requirements": _model_requirements(),
+        "serialization_format": "pt2",
+    }
 
 
 def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
@@ -651,8 +665,18 @@ class RunRecord(NamedTuple):
     @property
     def trial_number(self) -> int:
         """Its number in its study, -1 for a run outside of one."""
-        number = self.tags.get(TRIAL_TAG, "")
-        return int(number) if number.isdecimal() else -1
+        return self.whole_number(TRIAL_TAG, -1)
+
+    def whole_number(self, tag: str, missing: int) -> int:
+        """What the `tag` holds, or `missing` where there is none.
+
+        Raises:
+            SweepError: It is no whole number, so whoever recorded it is not this project.
+        """
+        text = self.tags.get(tag, str(missing))
+        if not re.fullmatch(r"-?[0-9]{1,9}", text):
+            raise SweepError(f"run={self.run_id}: its tag {tag} is damaged: {repr(text)[:80]} is no number")
+        return int(text)
 
     @property
     def objectives(self) -> list[str]:
@@ -661,8 +685,18 @@ class RunRecord(NamedTuple):
 
     @property
     def directions(self) -> list[str]:
-        """Which way each of them is better."""
-        return self.tags.get(DIRECTION_TAG, "maximize").split(",")
+        """Which way each of them is better.
+
+        Raises:
+            SweepError: There are not as many of them as objectives, so whoever recorded it is not this project.
+        """
+        found = self.tags.get(DIRECTION_TAG, "maximize").split(",")
+        if len(found) != len(self.objectives) or not {"minimize", "maximize"}.issuperset(found):
+            raise SweepError(
+                f"run={self.run_id}: its tag {DIRECTION_TAG} is damaged: {repr(found)[:80]} "
+                f"for {len(self.objectives)} objectives"
+            )
+        return found
 
     def setting(self, key: str) -> str:
         """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
@@ -683,6 +717,15 @@ class RunRecord(NamedTuple):
         """What the command line or the sweeper changed."""
         given = self.tags.get(OVERRIDES_TAG, "").split(" ")
         return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+
+
+@contextlib.contextmanager
+def naming(run: RunRecord) -> Iterator[None]:
+    """Within, what a SweepError says of a file is said of the file of `run`."""
+    try:
+        yield
+    except SweepError as error:
+        raise SweepError(f"run={run.run_id}: {run.name}: {error}") from error
 
 
 def find_run(run_id: str) -> RunRecord:
@@ -800,9 +843,15 @@ def read_text(run: RunRecord, file: str) -> str | None:
 
     Raises:
         RecordError: It could not be looked up, or keeps one that cannot be read now.
+        SweepError: It is no text.
     """
     with _reading(f"run={run.run_id}: the {file} of {run.name}"):
-        return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}") if file in files_of(run) else None
+        if file not in files_of(run):
+            return None
+        try:
+            return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
+        except UnicodeDecodeError as error:
+            raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
 
 
 def files_of(run: RunRecord) -> set[str]:
@@ -815,7 +864,7 @@ def _reading(what: str) -> Iterator[None]:
     """Within, what MLflow raises of files that it has becomes one line: they are not missing, only out of reach."""
     try:
         yield
-    except (MlflowException, OSError, UnicodeDecodeError) as error:
+    except (MlflowException, OSError) as error:
         raise RecordError(f"{what}: cannot be read ({in_one_line(error, 200)})") from error
 
 
@@ -825,9 +874,22 @@ def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
     return sorted({point.step: point.value for point in found}.items())
 
 
+def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
+    """Write `model` to `folder` as `Run.log_model` keeps it."""
+    with _without_advice():
+        mlflow.pytorch.save_model(path=str(folder), **_exported(model, example))
+
+
 def load_model(folder: Path) -> nn.Module:
-    """The MLflow model in `folder`, as plain mlflow loads it."""
-    return mlflow.pytorch.load_model(str(folder))
+    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
+
+    Raises:
+        SweepError: It cannot be loaded.
+    """
+    try:
+        return mlflow.pytorch.load_model(str(folder))
+    except Exception as error:  # a model can be made of anything
+        raise SweepError(f"{folder.name}: MLflow cannot load it ({in_one_line(error, 200)})") from error
 
 
 def save_view(study: RunRecord, params: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from torch import nn
 from sweep import config as configs
 from sweep import data, loop, predictions, tracking
 from sweep.config import Config
-from sweep.errors import Stopped, SweepError
+from sweep.errors import Stopped, SweepError, in_one_line
 from sweep.files import replacing
 from sweep.predictions import PREDICTIONS_FILE, Predictions
 from sweep.study import Handle, NoHandle
@@ -244,22 +245,101 @@ def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Cla
 def load_classifier(folder: str | Path) -> Classifier:
     """The trained classifier in `folder`, from the config.yaml and weights.pt that a trial left there.
 
+    Nothing in the files is run: the settings are plain values, and the weights tensors.
+
     Returns:
         In evaluation mode, on the CPU; it takes images (B, C, H, W) in [0, 1], as torchvision's ToTensor
         makes them, and gives logits (B, num_classes).
 
     Raises:
-        SweepError: The files are not there, or do not belong together.
+        SweepError: The files are not there, are damaged, or do not belong together.
     """
-    folder = Path(folder)
-    try:
-        classifier = build_classifier(configs.from_yaml((folder / CONFIG_FILE).read_text()))
-        classifier.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError) as error:
-        raise SweepError(f"{folder}: no {CONFIG_FILE} with its {WEIGHTS_FILE} to load ({error})") from error
+    config, weights = load_config(folder), load_weights(folder)
+    with torch.device("meta"):  # shapes only: what takes memory is no more than what the file holds
+        classifier = build_classifier(config)
+    expected = classifier.state_dict()
+    for name in sorted({*expected, *weights}):
+        theirs, ours = (_described(tensors.get(name)) for tensors in (weights, expected))
+        if theirs != ours:
+            raise SweepError(
+                f"{WEIGHTS_FILE}: it is another model's than {CONFIG_FILE} says: its {name[:100]!r} is {theirs}, "
+                f"not {ours}"
+            )
+    classifier.load_state_dict(weights, assign=True)
     return classifier.eval()
+
+
+def _described(tensor: torch.Tensor | None) -> str:
+    return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def recorded_config(run: tracking.RunRecord) -> Config | None:
+    """The settings that `run` was trained with, None where it kept none.
+
+    Raises:
+        SweepError: Their file is damaged, or its values are not allowed.
+    """
+    text = tracking.read_text(run, CONFIG_FILE)
+    if text is None:
+        return None
+    with tracking.naming(run):
+        return _config_in(text)
+
+
+def load_config(folder: str | Path) -> Config:
+    """The settings in the config.yaml in `folder`.
+
+    Raises:
+        SweepError: It is not there, is damaged, or its values are not allowed.
+    """
+    try:
+        return _config_in((Path(folder) / CONFIG_FILE).read_bytes())
+    except OSError as error:
+        raise SweepError(f"{folder}: no {CONFIG_FILE} to load ({error.strerror})") from error
+
+
+def _config_in(text: str | bytes) -> Config:
+    try:
+        return configs.from_yaml(text)
+    except SweepError as error:
+        raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
+
+
+def load_weights(folder: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors in the weights.pt in `folder`, by name.
+
+    Raises:
+        SweepError: It is not there, is damaged, or holds something else.
+    """
+    path = Path(folder) / WEIGHTS_FILE
+    try:
+        with zipfile.ZipFile(path) as archive:  # stored as they are, or a small file could fill the memory
+            if any(member.file_size != member.compress_size for member in archive.infolist()):
+                raise ValueError("it is compressed")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise SweepError(f"{folder}: no {WEIGHTS_FILE} to load ({error.strerror})") from error
+    except Exception as error:  # whatever zip, pickle and torch raise of what they cannot read
+        raise SweepError(
+            f"{WEIGHTS_FILE}: it is damaged, or holds something other than tensors, which is not loaded "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(found, dict) or not all(map(_is_dense, found.values())) or not all(map(_is_text, found)):
+        raise SweepError(f"{WEIGHTS_FILE}: it does not hold tensors by their names")
+    size = sum(tensor.numel() * tensor.itemsize for tensor in found.values())
+    if size > path.stat().st_size:
+        raise SweepError(f"{WEIGHTS_FILE}: it is damaged: {path.stat().st_size:,} bytes, for tensors of {size:,}")
+    return found
+
+
+def _is_dense(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def load_classes(folder: str | Path) -> tuple[str, ...]:
     """The names of what the classifier in `folder` tells apart, in the order of its logits."""
-    return configs.from_yaml((Path(folder) / CONFIG_FILE).read_text()).data.classes
+    return load_config(folder).data.classes

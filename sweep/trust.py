@@ -1,5 +1,6 @@
 """How far the best value of a study can be trusted, from what its trials took each image for."""
 
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sweep import predictions, tracking
-from sweep.predictions import PREDICTIONS_FILE, Predictions
+from sweep.errors import SweepError
+from sweep.predictions import PREDICTIONS_FILE, MissingPredictionsError, Predictions
 from sweep.summary import value_in_words
 from sweep.tracking import RunRecord
 from sweep.uncertainty import flattery, interval
@@ -72,12 +74,18 @@ def _judge(best: RunRecord, split: str, candidates: Sequence[RunRecord], objecti
 
 
 def predictions_of(run: RunRecord, split: str) -> Predictions | None:
-    """What the model of `run` took the images of `split` for, None if the run has kept none."""
+    """What the model of `run` took the images of `split` for, None if the run has kept none; damaged ones are told."""
     if PREDICTIONS_FILE not in tracking.files_of(run):
         return None
     with tempfile.TemporaryDirectory() as folder:
         tracking.download(run, Path(folder), [PREDICTIONS_FILE])
-        return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
+        try:
+            return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
+        except MissingPredictionsError:
+            return None
+        except SweepError as error:
+            print(f"note: run={run.run_id}: {run.name}: {error}; left out", file=sys.stderr)
+            return None
 
 
 def in_words(judged: Sequence[Trust]) -> list[str]:
