@@ -114,7 +114,7 @@ def find_champion(name: str) -> RunRecord:
         known = ", ".join(sorted(model.name for model in MlflowClient().search_registered_models())) or "none yet"
         raise SweepError(
             f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "
-            f"register one: python sweep/best.py --register {name}"
+            f"register one: sweep best --register {name}"
         )
     return tracking.find_run(str(champion.run_id))
 

@@ -30,7 +30,7 @@ from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep import launchers, workers
+from sweep import interrupts, launchers, workers
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class GridSweeper(BasicSweeper):
         job = _check(self.hydra_context.config_loader, self.config, corners)
         _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
         sweep = functools.partial(super().sweep, arguments)
+        interrupts.work_begins()
         return record.grid(self.study_name, job, self.config, tried, sweep)
 
 
@@ -173,6 +174,7 @@ class OptunaSweeper(PluginSweeper):
             _require_same(found, directions, facts)
         if job.tracking.enabled:
             tracking.connect()
+        interrupts.work_begins()
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
         try:
             shared.set_up(facts, points)

@@ -34,6 +34,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from torch import nn
 
 from sweep import ROOT
+from sweep.arguments import training_command
 from sweep.errors import Stopped, SweepError, in_one_line, without_password
 
 STUDY_TAG = "sweep.study"
@@ -454,7 +455,7 @@ def find_study(name: str | None) -> RunRecord:
     if name is None:
         newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
         if newest is None:
-            raise SweepError("no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna")
+            raise SweepError(f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}")
         return newest
     found = []
     with contextlib.suppress(MlflowException):  # a name that its filters cannot hold, and so no study can have
