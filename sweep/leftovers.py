@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,9 +38,9 @@ class RemoveRefused(Callback):
         ]
         interrupts.before_ending(self._remove)
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:  # noqa: ARG002 -- Hydra's
+    def on_run_end(self, config: DictConfig, **facts: Any) -> None:  # noqa: ARG002 -- Hydra gives it by name
         """Remove them if the run failed before it left anything."""
-        if job_return.status != JobStatus.COMPLETED:
+        if facts["job_return"].status != JobStatus.COMPLETED:
             self._remove()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
