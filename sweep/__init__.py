@@ -5,9 +5,17 @@ Importing any part of it, also in a launcher's worker process, makes two names k
 `${half:NUMBER}`, half of a whole number, 1 or more.
 """
 
+import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
+try:
+    from omegaconf import OmegaConf
+
+    from sweep import interrupts
+except KeyboardInterrupt:  # in the first moments of a command, which cannot do better yet
+    sys.exit(130)
+
+__all__ = ["ROOT", "interrupts"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

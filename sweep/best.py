@@ -1,11 +1,11 @@
 """Find the best model, fetch it, and see that it is as good as its record says.
 
-python sweep/best.py                      of the newest study
-python sweep/best.py --study NAME         of this study
-python sweep/best.py --experiment NAME    of all runs in this MLflow experiment
-python sweep/best.py --run ID             this run's
-python sweep/best.py --model NAME         the champion's of this name in MLflow's registry
-python sweep/best.py --register NAME      and make it a version of this name there, the champion if it is better
+sweep best                      of the newest study
+sweep best --study NAME         of this study
+sweep best --experiment NAME    of all runs in this MLflow experiment
+sweep best --run ID             this run's
+sweep best --model NAME         the champion's of this name in MLflow's registry
+sweep best --register NAME      and make it a version of this name there, the champion if it is better
 
 Nothing that a run carries is executed, whoever recorded it: its weights are read as tensors into the model that its
 settings describe, and the MLflow model beside them is made from those here. One that MLflow keeps and that is not the
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from sweep import ROOT, data, exported, loop, registry, tracking, trial
+from sweep.arguments import Parser, path_given
 from sweep.errors import SweepError, told_in_one_line
 from sweep.tracking import RunRecord
 
@@ -40,10 +41,10 @@ may in any case.
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("best", __doc__)
     add_choice(parser)
     parser.add_argument("--register", metavar="NAME", help="make it a version of NAME in MLflow's registry")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it (multirun/best/ID)")
+    parser.add_argument("--output", metavar="DIR", type=path_given, help="where to put it (multirun/best/ID)")
     parser.add_argument("--trust", action="store_true", help="take the model as MLflow keeps it, and run what is in it")
     options = parser.parse_args(arguments)
     with told_in_one_line():

@@ -1,17 +1,15 @@
 """Train a study's best settings again with fresh seeds, and see which of them is really best.
 
-python sweep/confirm.py                                  the best 5 trials of the newest study, 3 seeds each
-python sweep/confirm.py --study NAME --best 3 --seeds 5
-python sweep/confirm.py hydra.sweeper.n_jobs=4           with overrides as train.py takes them
+sweep confirm                                  the best 5 trials of the newest study, 3 seeds each
+sweep confirm --study NAME --best 3 --seeds 5
+sweep confirm hydra.sweeper.n_jobs=4           with overrides as train.py takes them
 
 It is a study of its own, NAME-confirm-5x3, a grid of settings and seeds: it goes through the same slots and
 launchers, and after an interruption the same command goes on with it.
 """
 
-import argparse
 import os
 import re
-import shlex
 import signal
 import statistics
 import subprocess
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import ROOT, config, data, environment, report, space, summary, tracking, trial, trust
+from sweep.arguments import Parser, training_command
 from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
 from sweep.summary import value_in_words
@@ -85,7 +84,7 @@ class Verdict(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("confirm", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     parser.add_argument("--best", metavar="K", type=int, default=5, help="how many trials (5)")
     parser.add_argument("--seeds", metavar="M", type=int, default=3, help="how many seeds for each (3)")
@@ -219,8 +218,7 @@ def _quoted(text: str) -> str:
 
 def _train(words: list[str]) -> int:
     """Run a command, leave Ctrl-C to it, and return its exit status."""
-    shown = without_password(shlex.join(["python", "sweep/train.py", *words[2:]]))
-    print(f"confirming with: {shown}\n", flush=True)
+    print(f"confirming with: {without_password(training_command(*words[2:]))}\n", flush=True)
     before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since the command would inherit SIG_IGN
     try:
         return subprocess.run(words, env=os.environ | environment.given, check=False).returncode
@@ -259,7 +257,7 @@ def in_words(study: RunRecord, verdict: Verdict) -> str:
     middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
     lines = _verdict_in_words(study, verdict)
     lines += [f"        {line}" for line in _on_the_test_set(study, verdict)]
-    lines.append(f"fetch   python sweep/best.py --run {middle.run_id}    (the middle one of its seeds)")
+    lines.append(f"fetch   sweep best --run {middle.run_id}    (the middle one of its seeds)")
     return "\n".join(lines)
 
 

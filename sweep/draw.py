@@ -1,10 +1,9 @@
 """A page to draw a digit on, and to watch what the model makes of it. It is for this machine only.
 
-python sweep/draw.py                 with the champion of MNIST's or the best model of the newest study
-python sweep/draw.py --study NAME    or --experiment NAME, --run ID, --model NAME, as for best.py
+sweep draw                 with the champion of MNIST's or the best model of the newest study
+sweep draw --study NAME    or --experiment NAME, --run ID, --model NAME, as for sweep best
 """
 
-import argparse
 import logging
 import os
 import socket
@@ -17,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from sweep import best, handwriting, predict, registry, tracking
+from sweep.arguments import Parser
 from sweep.errors import SweepError, told_in_one_line
 from sweep.trial import Classifier
 
@@ -29,7 +29,7 @@ MOST_BYTES = 2**20
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("draw", __doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the page ({PORT}); 0 for any that is free")
     best.add_choice(parser)
     options = parser.parse_args(arguments)

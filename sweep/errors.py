@@ -116,6 +116,8 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
     if isinstance(error, SweepError):
         return str(error)
     if isinstance(error, OverrideParseException):
+        if "=~" in (error.override or ""):
+            return f"{error.override}: this shell leaves ~ as it is; write $HOME in its place"
         return f"{error.override}: cannot be read as key=value in Hydra's override syntax"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
@@ -166,5 +168,5 @@ def _explain_config_error(error: OmegaConfBaseException, overrides: Sequence[str
     if isinstance(error, IndexError):
         return f"{typed}: {parent} has {len(error.parent_node)} items, counted from 0"
     if "is not a ListConfig" in str(error):
-        return f"{typed}: give a list, as in {key}=[1,2]"
+        return f"{typed}: give a list, as in '{key}=[1,2]'"
     return f"{typed}: {str(error).splitlines()[0]}"

@@ -78,7 +78,7 @@ class MLPConfig(ModelConfig):
     flatten: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require(len(self.widths) > 0, "model.widths", self.widths, "give at least one hidden layer, as in [512,256]")
+        require(len(self.widths) > 0, "model.widths", self.widths, "give at least one, as in 'model.widths=[512,256]'")
         _require_sizes("model.widths", self.widths)
         _require_dropout(self.dropout)
         require(self.activation in ACTIVATIONS, "model.activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
@@ -123,7 +123,9 @@ class CNNConfig(ModelConfig):
     batch_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require(len(self.channels) > 0, "model.channels", self.channels, "give at least one block, as in [16,32,64]")
+        require(
+            len(self.channels) > 0, "model.channels", self.channels, "give at least one, as in 'model.channels=[16,32]'"
+        )
         _require_sizes("model.channels", self.channels)
         _require_dropout(self.dropout)
 

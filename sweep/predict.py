@@ -1,11 +1,10 @@
 """Read handwritten digits from image files, one digit in each.
 
-python sweep/predict.py FILE ...             by the best model of the newest study
-python sweep/predict.py FILE --study NAME    or --experiment NAME, --run ID, --model NAME, as for best.py
-python sweep/predict.py FILE --show          with a picture of what the model saw
+sweep predict FILE ...             by the best model of the newest study
+sweep predict FILE --study NAME    or --experiment NAME, --run ID, --model NAME, as for sweep best
+sweep predict FILE --show          with a picture of what the model saw
 """
 
-import argparse
 import hashlib
 import os
 import sys
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from sweep import ROOT, best, handwriting, tracking, trial
+from sweep.arguments import Parser, path_given
 from sweep.data import MNISTConfig
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
@@ -31,13 +31,13 @@ SURE = 0.9
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("predict", __doc__)
     parser.add_argument("files", metavar="FILE", nargs="+", help="an image of one digit: PNG, JPEG, ...")
     parser.add_argument("--show", action="store_true", help="write a picture of what the model saw of each file")
     parser.add_argument(
         "--output",
         metavar="DIR",
-        type=Path,
+        type=path_given,
         default=ROOT / "multirun" / "predict",
         help="where --show writes them (multirun/predict)",
     )

@@ -169,7 +169,7 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
         facts = report.gather(study)
         return facts.remarks, report.where(study, report.write(facts))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
-        again = f"python sweep/report.py --study {study.tags[tracking.STUDY_TAG]}"
+        again = f"sweep report --study {study.tags[tracking.STUDY_TAG]}"
         return [], [
             f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
             *report.where(study, None),

@@ -129,7 +129,7 @@ def find_champion(name: str) -> RunRecord:
         known = ", ".join(sorted(models)) or "none yet"
         raise SweepError(
             f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "
-            f"register one: python sweep/best.py --register {shlex.quote(name)}"
+            f"register one: sweep best --register {shlex.quote(name)}"
         )
     return tracking.find_run(str(champion.run_id))
 

@@ -1,13 +1,12 @@
 """What a study came to: plots, tables and one page with all of it, made from the record in MLflow.
 
-python sweep/report.py                 of the newest study
-python sweep/report.py --study NAME    of this study
+sweep report                 of the newest study
+sweep report --study NAME    of this study
 
 A study makes them at its end; this makes them again. They are kept in the study's run in MLflow, and the page
 lies in the study's folder as report.html, a file that needs no other and no network.
 """
 
-import argparse
 import contextlib
 import csv
 import io
@@ -25,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
 from sweep import ROOT, config, data, plots, predictions, space, summary, tracking, trust
+from sweep.arguments import Parser
 from sweep.errors import SweepError, in_one_line, told_in_one_line
 from sweep.files import as_folder, replacing
 from sweep.importance import importances
@@ -77,7 +77,7 @@ class Facts(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("report", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     options = parser.parse_args(arguments)
     with told_in_one_line():

@@ -1,11 +1,10 @@
 """Train a logged run again from what was recorded, and say whether the result is the same.
 
-python sweep/rerun.py RUN_ID    exit status 0 if it is the same bit for bit, 1 if it is not
+sweep rerun RUN_ID    exit status 0 if it is the same bit for bit, 1 if it is not
 
 The new run stands beside the old one in MLflow, as rerun-of-NAME. It belongs to no study.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import logging
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sweep import data, loop, tracking, trial
+from sweep.arguments import Parser
 from sweep.config import Config
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
 from sweep.study import Handle
@@ -86,7 +86,7 @@ class StopAfter(Handle):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("rerun", __doc__)
     parser.add_argument("run", metavar="RUN_ID", help="the run's id, as MLflow's pages show it")
     options = parser.parse_args(arguments)
     _show_epochs()
@@ -113,7 +113,7 @@ def require_trained(run: RunRecord) -> None:
     at = f"run={run.run_id}: {run.name} is"
     if run.tags.get(tracking.KIND_TAG) == "study":
         trials = tracking.trials_of(run)
-        such = f", such as {trials[0].name}: python sweep/rerun.py {trials[0].run_id}" if trials else "; it has none"
+        such = f", such as {trials[0].name}: sweep rerun {trials[0].run_id}" if trials else "; it has none"
         raise SweepError(f"{at} a study; give one of its trials{such}")
     if tracking.COPY_TAG in run.tags:
         raise SweepError(f"{at} a copy and was not trained itself; {_instead_of_copy(run)}")
@@ -125,7 +125,7 @@ def _instead_of_copy(run: RunRecord) -> str:
     number = run.whole_number(tracking.COPY_TAG, -1)
     siblings = tracking.trials_of(tracking.find_run(run.tags.get("mlflow.parentRunId", "")))
     twin = next((one for one in siblings if one.trial_number == number), None)
-    return f"its twin was: python sweep/rerun.py {twin.run_id}" if twin else f"trial {number} was, which is gone"
+    return f"its twin was: sweep rerun {twin.run_id}" if twin else f"trial {number} was, which is gone"
 
 
 def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:

@@ -59,7 +59,7 @@ def tell(
     lines += best_lines(study, front)
     lines += [f"        {remark}" for remark in remarks]
     lines += where_to_look
-    lines.append(f"fetch   python sweep/best.py --study {name}")
+    lines.append(f"fetch   sweep best --study {name}")
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep import launchers, workers
+from sweep import interrupts, launchers, workers
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 
 if TYPE_CHECKING:
@@ -65,7 +65,13 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         assert self.hydra_context is not None
         values: dict[str, list[str]] = {}
-        for override in OverridesParser.create().parse_overrides(self._parse_config() + arguments):
+        given = OverridesParser.create().parse_overrides(self._parse_config() + arguments)
+        if _runs_here(self.config) and not any(override.is_sweep_override() for override in given):
+            raise SweepError(
+                "-m: no key has several values; give one some, as in optimizer.lr=1e-3,1e-2, add hydra/sweeper=optuna "
+                "for a study, or leave -m out for one run"
+            )
+        for override in given:
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise SweepError(
                     f"{override.input_line}: a grid needs a list of values; for an interval add hydra/sweeper=optuna"
@@ -80,6 +86,7 @@ class GridSweeper(BasicSweeper):
         job = _check(self.hydra_context.config_loader, self.config, corners)
         _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
         sweep = functools.partial(super().sweep, arguments)
+        interrupts.work_begins()
         return record.grid(self.study_name, job, self.config, tried, sweep)
 
 
@@ -140,7 +147,7 @@ class OptunaSweeper(PluginSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
             logging.getLogger(logger).setLevel(logging.WARNING)
-        if self.n_jobs != 1 and "BasicLauncher" in config.hydra.launcher._target_:
+        if self.n_jobs != 1 and _runs_here(config):
             workers.start_importing()
         self.name = _settle_study_name(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -181,6 +188,7 @@ class OptunaSweeper(PluginSweeper):
         if job.tracking.enabled:
             tracking.connect()
             tracking.require_place(job.tracking.experiment)
+        interrupts.work_begins()
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
         try:
             shared.set_up(facts, points)
@@ -371,6 +379,11 @@ def _explained(key: str) -> Iterator[None]:
 def num_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _runs_here(config: DictConfig) -> bool:
+    """Whether no launcher has been chosen; with another, a grid of one job is a way to run it elsewhere."""
+    return "BasicLauncher" in config.hydra.launcher._target_
 
 
 def _is_grid(sampler: Any) -> bool:

@@ -46,6 +46,7 @@ from sqlalchemy.exc import OperationalError
 from torch import nn
 
 from sweep import ROOT, environment
+from sweep.arguments import training_command
 from sweep.errors import (
     RecordError,
     Stopped,
@@ -749,7 +750,7 @@ def find_study(name: str | None) -> RunRecord:
     if name is None:
         newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
         if newest is None:
-            raise SweepError("no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna")
+            raise SweepError(f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}")
         return newest
     found = []
     if is_name(name):

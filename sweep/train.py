@@ -1,10 +1,15 @@
 """Train one model, or search for the best.
 
 python sweep/train.py                                    one run
-python sweep/train.py model.widths=[1024,512] epochs=10  one run, changed
+python sweep/train.py model=cnn epochs=10                one run, changed
 python sweep/train.py -m optimizer.lr=1e-4,1e-3,1e-2     a grid
 python sweep/train.py -m hydra/sweeper=optuna            a study
 """
+
+from sweep import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_quietly()  # before the imports, which take a moment
 
 import atexit
 import logging
@@ -22,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sweep import ROOT, environment
+from sweep.arguments import check_training
 from sweep.errors import SweepError, explain, without_password
 from sweep.sweeper import build_pruner, register
 
@@ -31,7 +37,11 @@ if TYPE_CHECKING:
 register()
 
 
-@hydra.main(config_path=str(ROOT / "conf"), config_name="config")
+CALLBACKS = ("sweep.leftovers.RemoveRefused", "hydra.experimental.callbacks.*")
+"""What hydra.callbacks may name; a config from elsewhere is no reason to run more."""
+
+
+@hydra.main(config_path=str(ROOT / "conf"), config_name="config", execution_whitelist=CALLBACKS)
 def main(cfg: DictConfig) -> float | list[float] | None:
     """Train the job that Hydra composed and return its objective, or several, which is what a sweeper searches for."""
     from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
@@ -46,6 +56,7 @@ def main(cfg: DictConfig) -> float | list[float] | None:
         if in_study and cfg.tracking.enabled:
             trial.record_ended(cfg.tracking.experiment, job, error)
         return _fail(error, in_study)
+    interrupts.work_begins()
     try:
         values = trial.run(checked, job)
     except SweepError as error:
@@ -95,6 +106,7 @@ def _fail(error: SweepError, in_study: bool) -> NoReturn:
 
 def _leave(status: int) -> NoReturn:
     """End the process with what it registered for its end, but without freeing torch's objects one by one: 2 s."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # Ctrl-C once more is for somebody in a hurry
     threading._shutdown()  # type: ignore[attr-defined]  # before those, as Python does; joblib's wait for it
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -106,9 +118,10 @@ if __name__ == "__main__":
     environment.settle()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
+        check_training(sys.argv[1:])
         main()
     except KeyboardInterrupt:
-        _leave(130)  # what a shell expects of a program stopped by Ctrl-C; MLflow has the run as FAILED
+        _leave(interrupts.STOPPED)  # MLflow has the run as FAILED
     except Exception as error:
         line = explain(error, sys.argv[1:])
         if line is None:

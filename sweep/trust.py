@@ -36,7 +36,7 @@ class Trust(NamedTuple):
 def shows_test(objectives: Sequence[str], searched: Iterable[str]) -> bool:
     """Whether the best trial's accuracy on the test set may be seen.
 
-    It may not where seeds are compared on other images: what wins there is the mean of several, see confirm.py.
+    It may not where seeds are compared on other images: what wins there is the mean of several, see sweep confirm.
     """
     return "seed" not in searched or objectives[0].startswith("test/")
 

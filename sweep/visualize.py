@@ -1,13 +1,12 @@
 """Draw a data set as a network is trained on it, and what becomes of an image on the way.
 
-python sweep/visualize.py data=mnist                              into multirun/visualize/mnist.png
-python sweep/visualize.py data=mnist model=cnn data.shift=2       with settings as in train.py
-python sweep/visualize.py data=mnist --output FILE --study NAME
+sweep visualize data=mnist                              into multirun/visualize/mnist.png
+sweep visualize data=mnist model=cnn data.shift=2       with settings as in train.py
+sweep visualize data=mnist --output FILE --study NAME
 
 The picture is also logged to the study NAME, or else to the newest study on the same data.
 """
 
-import argparse
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from sweep import ROOT, config, data, tracking
+from sweep.arguments import Parser, path_given
 from sweep.config import Config
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
@@ -72,9 +72,9 @@ class Facts(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("visualize", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, as train.py takes them")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="where to put it (multirun/visualize/DATA.png)")
+    parser.add_argument("--output", metavar="FILE", type=path_given, help="file to write (multirun/visualize/DATA.png)")
     parser.add_argument("--study", metavar="NAME", help="where to log it; by default to the newest on the same data")
     options = parser.parse_intermixed_args(arguments)
     with told_in_one_line(options.overrides):

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
@@ -67,7 +67,13 @@ def start_importing() -> None:
     """Have the server process that workers are forked from import what they need, while this one goes on."""
     if sys.platform == "linux":
         PROCESSES.set_forkserver_preload(list(PRELOADED))
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # first, since it unblocks what it finds blocked
+        # The server inherits this: it would answer Ctrl-C with a traceback of its imports. Workers ignore it anyway.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def visible_gpu(slot: int, num_gpus: int) -> dict[str, str]:

@@ -98,7 +98,7 @@ class Project:
         return self.run("train.py", f"output_dir={self.folder / 'multirun'}", *overrides, **env)
 
     def best(self, *arguments: str) -> Finished:
-        """`python sweep/best.py` with these arguments."""
+        """`sweep best` with these arguments."""
         return self.run("best.py", *arguments)
 
     def run(self, program: str, *arguments: str, **env: str) -> Finished:

@@ -115,7 +115,7 @@ def _recorded_file(project: Project, run_id: str, which: str) -> Path:
 
 def test_what_cannot_be_fetched_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna"),
+        ((), "no study yet; start one: python "),
         (("--study", "it's"), "study=it's: MLflow knows no study of this name"),
         (("--experiment", "none"), "experiment=none: MLflow has Default"),
         (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),

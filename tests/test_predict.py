@@ -157,7 +157,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
 def test_without_a_model_one_line_says_so(project: Project) -> None:
     for program in ("predict.py", "draw.py"):
         for arguments, message in [
-            ((), "no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna"),
+            ((), "no study yet; start one: python "),
             (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
         ]:
             finished = project.run(program, *(["x.png"] if program == "predict.py" else []), *arguments)

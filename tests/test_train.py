@@ -133,7 +133,7 @@ def test_weights_that_break_in_the_last_step_are_no_success(project: Project) ->
         ("model.widths=[3", "model.widths=[3: cannot be read as key=value"),
         ("model.dropout=1.5", "model.dropout=1.5: must be 0 or more and below 1"),
         ("model.widths=[64,0]", "model.widths=[64, 0]: each must be 1 or more"),
-        ("model.widths=[]", "model.widths=[]: give at least one hidden layer"),
+        ("model.widths=[]", "model.widths=[]: give at least one"),
         ("data.batch_size=0", "data.batch_size=0: must be 1 or more"),
         ("epochs=0", "epochs=0: must be 1 or more"),
         ("optimizer.lr=0", "optimizer.lr=0.0: must be above 0"),

@@ -33,7 +33,7 @@ def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def draw(project: Project, *arguments: str) -> Finished:
-    """`python sweep/visualize.py` with these arguments."""
+    """`sweep visualize` with these arguments."""
     return project.run("visualize.py", *arguments)
 
 

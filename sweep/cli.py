@@ -1,0 +1,54 @@
+"""The command `sweep`: what is done with runs and studies once train.py has left them.
+
+sweep --help           each verb in a line
+sweep VERB --help      one of them
+"""
+
+import importlib
+import sys
+
+from sweep import interrupts
+
+VERBS = {
+    "report": "the best trial, the plots and the page of a study, once more",
+    "best": "fetch the best model, check its score, say how to load it",
+    "confirm": "train a study's best settings again with fresh seeds",
+    "rerun": "train a run again from its record, and compare bit for bit",
+    "predict": "read handwritten digits from image files",
+    "draw": "a page to draw a digit on, which the model reads",
+    "visualize": "draw a data set, before and after its preprocessing",
+}
+
+_LINES = "\n".join(f"    {verb:12}{line}" for verb, line in VERBS.items())
+HELP = f"""\
+sweep VERB ...    (sweep VERB --help says more)
+
+{_LINES}
+
+Runs, grids and studies are started in the project's folder:
+
+    python sweep/train.py                            one run
+    python sweep/train.py -m hydra/sweeper=optuna    a study
+    python sweep/train.py --help                     every setting"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Hand the words after the verb to the verb's module."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and words[0] in ("-h", "--help"):
+        print(HELP)
+        return
+    if not words or words[0] not in VERBS:
+        given = f"sweep {words[0]}: there is no such verb" if words else "sweep: a verb is missing"
+        sys.exit(f"error: {given}; choose one of {', '.join(VERBS)}, or see sweep --help")
+    interrupts.end_quietly()
+    module = importlib.import_module(f"sweep.{words[0]}")  # only now: torch and MLflow take seconds
+    try:
+        interrupts.work_begins()
+        module.main(words[1:])
+    except KeyboardInterrupt:
+        sys.exit(interrupts.STOPPED)
+
+
+if __name__ == "__main__":
+    main()

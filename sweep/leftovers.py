@@ -1,0 +1,71 @@
+"""A run that is refused leaves nothing, though Hydra makes its folder before the job can look at its settings."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sweep import interrupts
+
+
+class RemoveRefused(Callback):
+    """Removes the folder of a single run that failed, if this process made it and it holds nothing but Hydra's files.
+
+    It also refuses a folder called `~`, before it is made.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[Path] = []  # what was not there before, the innermost first
+        self._files: list[Path] = []
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Note which folders are missing; Hydra is about to make them."""
+        folder = _folder(config, "hydra.run.dir")
+        if folder is None or folder.exists():
+            return
+        self._made = [folder, *(parent for parent in folder.parents if not parent.exists())]
+        self._files = [
+            *(
+                folder / str(config.hydra.output_subdir) / name
+                for name in ("config.yaml", "hydra.yaml", "overrides.yaml")
+            ),
+            folder / f"{config.hydra.job.name}.log",
+        ]
+        interrupts.before_ending(self._remove)
+
+    def on_run_end(self, config: DictConfig, **facts: Any) -> None:  # noqa: ARG002 -- Hydra gives it by name
+        """Remove them if the run failed before it left anything."""
+        if facts["job_return"].status != JobStatus.COMPLETED:
+            self._remove()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a folder that is not meant."""
+        _folder(config, "hydra.sweep.dir")
+
+    def _remove(self) -> None:
+        if not self._made:
+            return
+        folder = self._made[0]
+        found = [path for path in folder.rglob("*") if not path.is_dir()]
+        if all(path in self._files and (path.suffix != ".log" or not path.stat().st_size) for path in found):
+            for path in found:
+                path.unlink()
+            with suppress(OSError):  # somebody else has put something into it
+                for path in (*folder.glob("*/"), *self._made):
+                    path.rmdir()
+
+
+def _folder(config: DictConfig, key: str) -> Path | None:
+    """The absolute path at `key`; None where Hydra cannot tell it yet."""
+    try:
+        given = Path(str(OmegaConf.select(config, key)))
+    except OmegaConfBaseException:
+        return None
+    if given.parts and given.parts[0].startswith("~"):
+        sys.exit(f"error: {key}={given}: ~ is a folder of that name here; write the path in full, or $HOME in a shell")
+    return given.absolute()
