@@ -197,6 +197,7 @@ def command(
         f"hydra.sweeper.confirms={study.tags[tracking.STUDY_TAG]}",
         f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
         f"hydra.sweeper.study_name={name}",
+        f"hydra.sweeper.direction=[{','.join(study.directions)}]",
         # Not as_uri: Hydra takes what follows file:// for the path as it is.
         f"hydra.searchpath=[{_quoted(f'file://{folder}/confirm')}]",
         f"output_dir={_quoted(str(folder.parent))}",
