@@ -28,6 +28,26 @@ PARAMETERS = "model/parameters"
 MOST_BYTES, MOST_LEVELS = 2**17, 20
 """The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
 
+METRICS: dict[str, str | None] = {
+    "test/accuracy": "maximize",
+    "test/loss": "minimize",
+    "val/accuracy": "maximize",
+    "val/loss": "minimize",
+    "train/loss": "minimize",
+    PARAMETERS: "minimize",
+}
+"""What a job measures, and which way it is better; those of val/ are there with data.validation above 0 only.
+
+A metric of your own goes here, and into `trial.train`, which computes it. With None in place of a direction
+a study for it asks for hydra.sweeper.direction.
+"""
+
+LONGEST_EXPERIMENT = 200
+"""Bytes of an experiment's name, which is a folder's too."""
+
+MOST_THREADS = 1024
+"""More than any machine has cores; far more end the process."""
+
 NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
 """Top-level keys that steer Hydra or a study, not a training job."""
 
@@ -44,7 +64,10 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
-        require(is_name, "tracking.experiment", repr(self.experiment), "give it a name, without control characters")
+        shown = repr(self.experiment) if len(self.experiment) <= 60 else f"{self.experiment[:60]!r}..."
+        require(is_name, "tracking.experiment", shown, "give it a name, without control characters")
+        is_short = len(self.experiment.encode()) <= LONGEST_EXPERIMENT
+        require(is_short, "tracking.experiment", shown, f"at most {LONGEST_EXPERIMENT} bytes make a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +104,13 @@ class Config:
         require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be 0 or more and below 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be 0 or more and below 4294967296")
-        require(self.num_threads is None or self.num_threads >= 1, "num_threads", self.num_threads, "must be 1 or more")
-        metrics = ["test/accuracy", "test/loss", "train/loss", PARAMETERS]
-        if self.data.validation:
-            metrics += ["val/accuracy", "val/loss"]
+        require(
+            self.num_threads is None or 1 <= self.num_threads <= MOST_THREADS,
+            "num_threads",
+            self.num_threads,
+            f"must be 1 or more and at most {MOST_THREADS}, or null",
+        )
+        metrics = [metric for metric in METRICS if self.data.validation or not metric.startswith("val/")]
         hint = "" if self.data.validation else "; val/accuracy and val/loss need data.validation above 0"
         require(bool(self.objective), "objective", "[]", one_of(metrics) + hint)
         for objective in self.objective:
@@ -97,9 +123,9 @@ class Config:
         )
 
 
-def direction(objective: str) -> str:
-    """Which way `objective` is better: "maximize" for an accuracy, "minimize" for a loss or the model's size."""
-    return "maximize" if objective.endswith("/accuracy") else "minimize"
+def direction(objective: str) -> str | None:
+    """Which way `objective` is better, "maximize" or "minimize"; None if that is not known."""
+    return METRICS.get(objective)
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -122,6 +148,10 @@ def parse(cfg: DictConfig) -> Config:
         classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
         schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
         job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_JOB])
+        experiment = OmegaConf.select(job, "tracking.experiment")
+        reads_as_text = experiment is None or isinstance(experiment, str)
+        quoted = "that is no text to Hydra; in quotes it is: 'tracking.experiment=\"NAME\"'"
+        require(reads_as_text, "tracking.experiment", experiment, quoted)
         if not OmegaConf.is_list(job.objective):
             job.objective = [job.objective]
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), schema, job)))

@@ -196,6 +196,7 @@ def command(
         f"hydra.sweeper.confirms={_quoted(study.tags[tracking.STUDY_TAG])}",
         f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
         f"hydra.sweeper.study_name={_quoted(name)}",
+        f"hydra.sweeper.direction=[{','.join(study.directions)}]",
         # Not as_uri: Hydra takes what follows file:// for the path as it is.
         f"hydra.searchpath=[{_quoted(f'file://{folder}/confirm')}]",
         f"output_dir={_quoted(str(folder.parent))}",

@@ -135,6 +135,8 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
         return str(error)
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
+    if isinstance(error, TypeError) and (not_a_place := re.search(r"Index '(.*)' \(str\) is not an int", str(error))):
+        return _explain_list_key(not_a_place[1], overrides)
     if concerns_record(error):
         reason = in_one_line(error, 300) if isinstance(error, OSError) else "a file cannot be written whole"
         return f"{reason}; see to the disk, then the same command goes on; what has finished is kept"
@@ -151,8 +153,8 @@ def _explain_list_key(name: str, overrides: Sequence[str]) -> str | None:
     """What to say of an override such as model.widths.length=2, which takes a list for a group of keys."""
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key.endswith(f".{name}"):
-            parent = key.removesuffix(f".{name}")
+        parent, found, below = key.partition(f".{name}")
+        if found and below[:1] in ("", "."):
             hint = f"; to fix it in a study: '{key}=choice({value})'" if name == "length" else ""
             return f"{override}: {parent} is a list, its items are {parent}.0, {parent}.1, ...{hint}"
     return None
@@ -164,9 +166,15 @@ def _explain_config_error(error: OmegaConfBaseException, overrides: Sequence[str
     parent, _, name = key.rpartition(".")
     if isinstance(error, KeyError | AttributeError) and hasattr(error.parent_node, "keys"):
         keys = sorted(str(sibling) for sibling in error.parent_node if sibling not in ("hydra", name))
+        if not keys:
+            return f"{typed}: no such key; {parent} is one value, with no keys below it"
         return f"{typed}: no such key; {f'{parent} has' if parent else 'there are'} {', '.join(keys)}"
     if isinstance(error, IndexError):
         return f"{typed}: {parent} has {len(error.parent_node)} items, counted from 0"
+    if "incompatible container types" in str(error):
+        return f"{typed}: it takes keys with their values, not a list"
+    if "Unexpected type annotation" in str(error):  # a sweep's, inside a dict
+        return f"{key.removesuffix('.tags')}: needs quotes there; on the command line rather 'KEY=interval(0,1)'"
     if "is not a ListConfig" in str(error):
         return f"{typed}: give a list, as in '{key}=[1,2]'"
     return f"{typed}: {str(error).splitlines()[0]}"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
 from sweep import data, space, summary, tracking, trial, trust
-from sweep.config import GROUPS, Config, direction
+from sweep.config import GROUPS, Config
 from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
 from sweep.files import replacing
 from sweep.tracking import Run, RunRecord
@@ -36,6 +36,7 @@ class Ending(NamedTuple):
 def open_study(
     name: str,
     job: Config,
+    directions: Sequence[str],
     composed: DictConfig,
     dimensions: Mapping[str, BaseDistribution],
     run_id: str | None = None,
@@ -45,6 +46,7 @@ def open_study(
     Args:
         name: The study's.
         job: Any one of its jobs.
+        directions: Which way each of its objectives is better.
         composed: What Hydra composed, before anything was searched.
         dimensions: What is searched.
         run_id: The parent run to go on with.
@@ -56,7 +58,7 @@ def open_study(
     if run_id is not None and not tracking.reopen(run_id):
         run_id = None
     folder = Path(composed.hydra.sweep.dir).resolve()
-    tags = tracking.objective_tags(job.objective, map(direction, job.objective)) | {
+    tags = tracking.objective_tags(job.objective, directions) | {
         tracking.KIND_TAG: "study",
         tracking.STUDY_TAG: name,
         tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
@@ -88,13 +90,19 @@ def _composed(config: DictConfig) -> str:
 
 
 def grid(
-    name: str, job: Config, composed: DictConfig, values: Mapping[str, Sequence[str]], sweep: Callable[[], Any]
+    name: str,
+    job: Config,
+    directions: Sequence[str],
+    composed: DictConfig,
+    values: Mapping[str, Sequence[str]],
+    sweep: Callable[[], Any],
 ) -> Any:
     """Run `sweep`, a grid of jobs like `job`, under a parent run, and print the table of its trials.
 
     Args:
         name: The study's.
         job: Any one of its jobs.
+        directions: Which way each of its objectives is better.
         composed: What Hydra composed, without the values to try.
         values: Of each key that has several, those to try.
         sweep: Runs all trials.
@@ -102,7 +110,7 @@ def grid(
     failure: Exception | None = None
     result = None
     searched = list(values)
-    with open_study(name, job, composed, space.of_choices(values)) as run:
+    with open_study(name, job, directions, composed, space.of_choices(values)) as run:
         log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(job.objective))
         try:
             result = sweep()

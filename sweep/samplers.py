@@ -1,15 +1,77 @@
-"""Optuna's GP sampler, taught to learn from pruned trials."""
+"""Optuna's samplers: settings checked beforehand, as pruners' are, and the GP sampler learns from pruned trials."""
 
 import copy
+import inspect
 import math
 import statistics
 from collections.abc import Container, Sequence
 from typing import Any
 
+import optuna
+from omegaconf import DictConfig, OmegaConf
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
 from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import require
+from sweep.space import Space
+
+IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
+
+MOST_TRIED = 60
+"""Trials at most to try a sampler with: NSGA's starts to breed after 50."""
+
+
+def require_types(key: str, settings: DictConfig) -> None:
+    """See that the settings of a sampler or pruner of Optuna's, under `key`, are of the types that it names.
+
+    By itself it finds out when it uses them, which may be after many trials. What it does not know, and what is
+    not Optuna's, is left to whoever builds it.
+
+    Raises:
+        SweepError: One is not.
+    """
+    name = str(settings.get("_target_")).rpartition(".")[2]
+    name = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}.get(name, name)
+    made = getattr(optuna.samplers, name, getattr(optuna.pruners, name, None))
+    known = inspect.signature(made).parameters if made else {}
+    resolved: Any = OmegaConf.to_container(settings, resolve=True)
+    for setting, given in resolved.items():
+        if setting not in known or known[setting].annotation is inspect.Parameter.empty:
+            continue
+        annotation = known[setting].annotation
+        kinds = (annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)).split(" | ")
+        must_be = " or ".join(IN_WORDS.get(kind, kind) for kind in kinds)
+        shown = "null" if given is None else given
+        require(_is_one_of(kinds, given), f"{key}.{setting}", shown, f"must be {must_be}")
+        is_seed = setting != "seed" or given is None or 0 <= given < 2**32
+        require(is_seed, f"{key}.{setting}", given, "must be 0 or more and below 4294967296")
+
+
+def _is_one_of(kinds: Sequence[str], given: Any) -> bool:
+    if isinstance(given, float):
+        return "float" in kinds and math.isfinite(given)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return "int" in kinds or "float" in kinds
+    if given is None or isinstance(given, bool | str):
+        return ("None" if given is None else type(given).__name__) in kinds
+    return any(kind not in IN_WORDS for kind in kinds)  # a list, or settings from which something is built
+
+
+def try_out(sampler: BaseSampler, directions: Sequence[Any], searched: Space, n_trials: int) -> None:
+    """Have `sampler` suggest trials of a study that nobody keeps, as many as show whether it can; it is spent then.
+
+    Raises:
+        Exception: Whatever it raises of its settings, of the space or of several objectives.
+    """
+    study = optuna.create_study(sampler=sampler, directions=directions)
+    at_random = [getattr(sampler, name, 0) for name in ("_n_startup_trials", "_population_size")]
+    for number in range(min(n_trials, max(at_random) + 2, MOST_TRIED)):
+        trial = study.ask()
+        for key, distribution in searched.active(searched.suggested_lengths(trial)).items():
+            trial._suggest(key, distribution)
+        study.tell(trial, [float(number)] * len(directions))
 
 
 def learning_from_pruned(sampler: BaseSampler) -> BaseSampler:

@@ -7,15 +7,19 @@ dimension of those trials only that have a third.
 
 import json
 import math
+import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -26,12 +30,14 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line, one_of
 
 LENGTH = ".length"
 SPACE_FILE = "search_space.json"
 NEAR_AN_END = 0.02
 """The share of a dimension, on its own scale, that counts as its end."""
+MOST_TRIED = 8
+"""In how many combinations a value is tried before it counts as one that never goes."""
 
 
 class Space(NamedTuple):
@@ -78,15 +84,27 @@ class Space(NamedTuple):
                 raise SweepError(f"{override}: an item is missing; give each that the job as composed has not")
         return overrides
 
-    def corners(self) -> Iterator[list[str]]:
-        """Overrides of jobs that together hold every choice, and the lowest and highest of every other dimension."""
+    def extremes(self) -> dict[str, list[str]]:
+        """Every choice, or the lowest and the highest, of each dimension; of a list's length the longest."""
+        values = {key: _extremes(distribution) for key, distribution in self.dimensions.items()}
+        return values | {key: [str(max(lengths))] for key, lengths in self._searched_lengths().items()}
+
+    def shortest(self) -> dict[str, str]:
+        """The lowest of every length that is searched, by its key."""
+        return {key: str(min(lengths)) for key, lengths in self._searched_lengths().items()}
+
+    def _searched_lengths(self) -> dict[str, list[int]]:
         lengths = {name + LENGTH: self.lengths(name) for name in self.items}
-        longest = {key: max(choices) for key, choices in lengths.items() if key in self.dimensions}
-        values = {key: _extremes(distribution) for key, distribution in self.dimensions.items() if key not in lengths}
-        for corner in holding_all(values):
-            yield self.overrides(longest | corner)
-        if longest:
-            yield self.overrides({key: min(lengths[key]) for key in longest} | corner)
+        return {key: found for key, found in lengths.items() if key in self.dimensions}
+
+    def as_choices(self) -> list[str]:
+        """Overrides that give choices or a value where there is an interval, or a list whose length is searched."""
+        lists = [name for name in self.items if name + LENGTH in self.dimensions]
+        return [f"{name}=[{','.join(self.items[name])}]" for name in lists] + [
+            f"{key}=choice({','.join(few)})"
+            for key, dimension in self.dimensions.items()
+            if not _is_item(key, lists) and (few := _few_of(dimension))
+        ]
 
     def suggested_lengths(self, trial: Trial) -> dict[str, int]:
         """How many items each list has in `trial`: what Optuna suggests, or what is fixed."""
@@ -119,11 +137,21 @@ class Space(NamedTuple):
 
     def covers(self, key: str) -> bool:
         """Whether the setting `key` differs, or may, between trials."""
-        return any(f"{key}.".startswith(f"{searched.lstrip('+')}.") for searched in [*self.dimensions, *self.items])
+        return _is_under(key, [searched.lstrip("+") for searched in [*self.dimensions, *self.items]])
 
     def describe(self) -> dict[str, str]:
         """Each dimension in words, to compare and to show."""
         return {key: _describe(distribution) for key, distribution in self.dimensions.items()}
+
+    def require_searched(self, changes: Iterable[str], job: DictConfig) -> None:
+        """Raise a SweepError unless each of the keys `changes` is searched, or is a list of `job` with such items."""
+        dimensions = [one.lstrip("+") for one in self.dimensions]
+        for key in changes:
+            is_searched = _is_under(key, dimensions)
+            if not is_searched and isinstance(OmegaConf.select(job, key), ListConfig):
+                is_searched = any(_is_under(one, [key]) for one in dimensions)
+            if not is_searched:
+                raise SweepError(f"{key}={_text(_value_in(job, key))}: not searched, so no trial would have it")
 
     def point_of(self, job: DictConfig) -> dict[str, Any]:
         """The values that the composed `job` has for the dimensions.
@@ -225,7 +253,61 @@ def _number_in(text: str) -> float | int | str:
     return text
 
 
-def holding_all(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+def require_each_goes(
+    values: Mapping[str, Sequence[str]], attempt: Callable[[dict[str, str]], None]
+) -> list[dict[str, str]]:
+    """See that `attempt` takes each of `values` in some combination, and return the combinations that it took.
+
+    One that it refuses does not count against its values as long as others with them go: the trials that meet it
+    will say so. In which order the values were given makes no difference.
+
+    Args:
+        values: Of each key, those to try.
+        attempt: Raises a SweepError, or one of Hydra's, of a combination that does not go.
+
+    Raises:
+        SweepError: And Hydra's: what `attempt` says of a value that went in none of the combinations tried.
+    """
+    values = {key: sorted(set(given)) for key, given in sorted(values.items())}
+    drawn = random.Random(0)
+    taken: list[dict[str, str]] = []
+
+    def refusal(combination: dict[str, str]) -> Exception | None:
+        try:
+            attempt(combination)
+        except (SweepError, HydraException, OmegaConfBaseException) as error:
+            return error
+        taken.append(combination)
+        return None
+
+    def refusal_of_all(combinations: Iterable[dict[str, str]]) -> Exception | None:
+        """The first, None as soon as one is taken."""
+        first = None
+        for combination in combinations:
+            error = refusal(combination)
+            if error is None:
+                return None
+            first = first or error
+        return first
+
+    def some_with(fixed: dict[str, str]) -> Iterator[dict[str, str]]:
+        yield from [combination | fixed for combination in taken]
+        for _ in range(MOST_TRIED):
+            yield {key: drawn.choice(given) for key, given in values.items()} | fixed
+
+    refusals = [error for combination in _holding_all(values) if (error := refusal(combination))]
+    if not taken and refusal_of_all(some_with({})):
+        raise refusals[0]
+    for key, given in values.items():
+        for value in given:
+            if any(combination[key] == value for combination in taken):
+                continue
+            if error := refusal_of_all(some_with({key: value})):
+                raise error
+    return taken
+
+
+def _holding_all(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
     """As few combinations as hold every one of `values` at least once."""
     for i in range(max(map(len, values.values()), default=1)):
         yield {key: choices[min(i, len(choices) - 1)] for key, choices in values.items()}
@@ -254,15 +336,12 @@ def read(
     Raises:
         SweepError: A dimension cannot be read, or there is none.
     """
-    parsed = OverridesParser.create().parse_overrides(list(arguments))
+    parsed = parse(arguments, loader)
     given = [o.get_key_element().lstrip("+") for o in parsed if not loader.get_group_options(o.get_key_element())]
-    kept = [
-        f"{key!s}={value}"
-        for key, value in params.items()
-        if not any(f"{key!s}.".startswith(f"{parent}.") for parent in given)
-    ]
+    kept = [f"{key!s}={value}" for key, value in params.items() if not _is_under(str(key), given)]
+    spelled_out = [_spelled_out(override) for override in [*parse(kept, loader), *parsed]]
     try:
-        dimensions, fixed, others = create_params_from_overrides([*kept, *arguments])
+        dimensions, fixed, others = create_params_from_overrides(spelled_out)
     except ValueError as error:
         raise SweepError(f"the search space cannot be read: {error}") from error
     dimensions = {key: distribution for key, distribution in dimensions.items() if key not in fixed}
@@ -270,6 +349,14 @@ def read(
         raise SweepError(
             "the search space is empty: give a dimension, as in 'optimizer.lr=tag(log,interval(1e-4,1e-1))'"
         )
+    for key, distribution in dimensions.items():
+        if isinstance(distribution, CategoricalDistribution) and loader.get_group_options(key.lstrip("+")):
+            groups = [f"{k}={v}" for k, v in fixed.items() if loader.get_group_options(k.lstrip("+"))]
+            params_of = {
+                choice: loader.load_sweep_config(config, [*groups, f"{key}={choice}"]).hydra.sweeper.params or {}
+                for choice in distribution.choices
+            }
+            _require_one_space(key, params_of, given)
     named = [key.removesuffix(LENGTH) for key in [*dimensions, *fixed] if key.endswith(LENGTH)]
     items = {}
     if named:
@@ -282,6 +369,54 @@ def read(
     for name in items:
         space = _with_reachable_items(space, name, given)
     return space
+
+
+def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
+    """The overrides of a sweep, as Hydra reads them.
+
+    Raises:
+        SweepError: One cannot have the effect that it seems to have.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+    for override in parsed:
+        key, given = override.get_key_element().lstrip("+"), override.input_line
+        if override.value_type == ValueType.GLOB_CHOICE_SWEEP and not list(override.sweep_string_iterator()):
+            options = loader.get_group_options(key)
+            raise SweepError(f"{given}: {one_of(options) if options else f'{key} is no config group to choose from'}")
+        twins = {other.input_line or "": None for other in parsed if other.get_key_element().lstrip("+") == key}
+        if override.is_sweep_override() and len(twins) > 1:
+            raise SweepError(f"{' and '.join(twins)}: {key} is given more than once; give it once")
+    return parsed
+
+
+def _spelled_out(override: Override) -> str:
+    """The override in what Optuna's sweeper reads, which has no glob."""
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return f"{override.get_key_element()}=choice({','.join(override.sweep_string_iterator())})"
+    return override.input_line or ""
+
+
+def _require_one_space(group: str, params_of: Mapping[Any, Mapping[str, Any]], given: Sequence[str]) -> None:
+    """Raise a SweepError if the choices of a config group bring search spaces that differ in what is not `given`."""
+    spaces = {
+        choice: {str(key): str(value) for key, value in params.items() if not _is_under(str(key), given)}
+        for choice, params in params_of.items()
+    }
+    keys = list(dict.fromkeys(key for found in spaces.values() for key in found))
+    differing = [key for key in keys if len({found.get(key) for found in spaces.values()}) > 1]
+    if differing:
+        key = differing[0]
+        found = "; ".join(f"{key}={spaces[choice].get(key, 'not there')} with {choice}" for choice in spaces)
+        shared = all(key in one for one in spaces.values() for key in differing)
+        instead = f", or give one range or value for {', '.join(differing)}" if shared else ""
+        raise SweepError(
+            f"{group}=choice({','.join(map(str, spaces))}): each brings a search space of its own ({found}), and a "
+            f"study has one; choose one{instead}"
+        )
+
+
+def _is_under(key: str, parents: Sequence[str]) -> bool:
+    return any(f"{key}.".startswith(f"{parent}.") for parent in parents)
 
 
 def _with_reachable_items(space: Space, name: str, given: Sequence[str]) -> Space:
@@ -321,6 +456,18 @@ def _extremes(distribution: BaseDistribution) -> list[str]:
     return [str(choice) for choice in choices]
 
 
+def _few_of(distribution: BaseDistribution) -> list[str]:
+    """The ends and the middle of an interval, nothing where all values can be listed."""
+    if isinstance(distribution, CategoricalDistribution):
+        return []
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high, is_whole = distribution.low, distribution.high, isinstance(distribution, IntDistribution)
+    if distribution.step is not None and not distribution.log:
+        return []
+    middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    return [str(low), str(round(middle)) if is_whole else f"{middle:.3g}", str(high)]
+
+
 def _describe(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
         return f"choice({', '.join(map(str, distribution.choices))})"
@@ -328,6 +475,15 @@ def _describe(distribution: BaseDistribution) -> str:
     kind = "int" if isinstance(distribution, IntDistribution) else "float"
     step = f", step {distribution.step}" if distribution.step not in (None, 1) else ""
     return f"{kind} {distribution.low} to {distribution.high}{', log' * distribution.log}{step}"
+
+
+def require_same(keys: Iterable[str], wanted: DictConfig, made: DictConfig) -> None:
+    """Raise a SweepError if the job `made` of a point differs in one of `keys` from that which was `wanted`."""
+    for key in keys:
+        if _text(_value_in(wanted, key)) != _text(found := _value_in(made, key)):
+            raise SweepError(
+                f"{key}={_text(_value_in(wanted, key))}: not all of it is searched, a trial would have {_text(found)}"
+            )
 
 
 def _value_in(job: DictConfig, key: str) -> Any:

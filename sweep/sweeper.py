@@ -13,15 +13,16 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -45,27 +46,55 @@ log = logging.getLogger(__name__)
 
 MOST_NAMES = 10
 """Studies of a storage that are named, the newest."""
+LONGEST_NAME = 200
+"""Bytes of a study's name: file systems take 255, MLflow 250, and both add something of their own."""
+
+MOST_PER_CORE = 32
+"""Jobs at a time on this machine; far more only end in a machine without memory."""
 
 
 class GridSweeper(BasicSweeper):
     """Hydra's own sweeper: every combination of the values given, in order."""
 
-    def __init__(self, study_name: str, max_batch_size: int | None, params: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, study_name: Any, direction: Any, max_batch_size: int | None, params: dict[str, str] | None = None
+    ) -> None:
+        del study_name  # which setup settles
+        if max_batch_size is not None:
+            _require_whole("max_batch_size", max_batch_size, ", or null")
+        _require_settings("params", params)
         super().__init__(max_batch_size, params)
-        self.study_name = study_name
+        self.direction = direction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.study_name = _settle_study_name(config)
+        _require_finite("hydra.sweeper", OmegaConf.to_container(config.hydra.sweeper))
+        self.study_name = _settle_study_name(config, "grid")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sweep import record, space
+        from sweep import record
+
+        assert self.config is not None
+        job, directions, tried = self.check(arguments)
+        interrupts.work_begins()
+        _make_folder(self.config)
+        sweep = functools.partial(super().sweep, arguments)
+        return record.grid(self.study_name, job, directions, self.config, tried, sweep)
+
+    def check(self, arguments: list[str]) -> tuple[Config, list[str], dict[str, list[str]]]:
+        """See that every value can be tried, and return a job, its objectives' directions and what differs.
+
+        Raises:
+            SweepError: One cannot.
+        """
+        from sweep import space
 
         assert self.config is not None
         assert self.hydra_context is not None
+        loader = self.hydra_context.config_loader
         values: dict[str, list[str]] = {}
-        given = OverridesParser.create().parse_overrides(self._parse_config() + arguments)
+        given = space.parse(self._parse_config() + arguments, loader)
         if _runs_here(self.config) and not any(override.is_sweep_override() for override in given):
             raise SweepError(
                 "-m: no key has several values; give one some, as in optimizer.lr=1e-3,1e-2, add hydra/sweeper=optuna "
@@ -81,23 +110,20 @@ class GridSweeper(BasicSweeper):
                 values[key] = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values[key] = [override.get_value_element_as_str()]
-        tried = {key: choices for key, choices in values.items() if len(choices) > 1}
-        corners = ([f"{key}={value}" for key, value in corner.items()] for corner in space.holding_all(values))
-        job = _check(self.hydra_context.config_loader, self.config, corners)
-        _require_new_folder(self.study_name, Path(self.config.hydra.sweep.dir))
-        sweep = functools.partial(super().sweep, arguments)
-        interrupts.work_begins()
-        return record.grid(self.study_name, job, self.config, tried, sweep)
+        job = _check(loader, self.config, values, lambda corner: [f"{key}={value}" for key, value in corner.items()])
+        directions = _directions(job.objective, self.direction)
+        _require_new_folder(self.study_name, self.config)
+        return job, directions, {key: choices for key, choices in values.items() if len(choices) > 1}
 
 
 class OptunaSweeper(PluginSweeper):
     """The hydra-optuna-sweeper plugin with slots that are never idle, pruning, and studies that can be taken up again.
 
     Args:
-        study_name: A study of this name that exists is gone on with.
+        study_name: A study of this name that exists is gone on with; None for a new one.
         n_trials: How many trials the study comes to in all.
         n_jobs: How many run at a time; "auto" for as many as there are cores, or GPUs when training on them.
-        direction: Follows the objective where it is None.
+        direction: Follows the objective where it is None and the objective is one of `config.METRICS` with a direction.
         pruner: Which of `optuna.pruners`, built as the sampler is.
         timeout: Seconds after which no more trials are handed out, None for no end.
         starting_points: Changes to the job as composed, by key, to be tried after it and before the search.
@@ -107,7 +133,7 @@ class OptunaSweeper(PluginSweeper):
 
     def __init__(
         self,
-        study_name: str,
+        study_name: Any,
         n_trials: int,
         n_jobs: int | str,
         pruner: DictConfig,
@@ -116,13 +142,16 @@ class OptunaSweeper(PluginSweeper):
         confirms: str | None,
         **settings: Any,
     ) -> None:
+        from sweep import samplers
+
         _require_whole("n_trials", n_trials)
         if n_jobs != "auto":
             _require_whole("n_jobs", n_jobs, ", or auto")
         rate = settings["max_failure_rate"]
         require(_is_number(rate) and 0 <= rate <= 1, "hydra.sweeper.max_failure_rate", rate, "must be 0 to 1")
         seconds = "must be a number of seconds above 0, or null"
-        require(timeout is None or (_is_number(timeout) and timeout > 0), "hydra.sweeper.timeout", timeout, seconds)
+        is_end = timeout is None or (_is_number(timeout) and 0 < timeout < math.inf)
+        require(is_end, "hydra.sweeper.timeout", timeout, seconds)
         points = OmegaConf.to_container(starting_points) if OmegaConf.is_config(starting_points) else starting_points
         require(
             isinstance(points, list) and all(isinstance(point, dict) for point in points),
@@ -130,57 +159,52 @@ class OptunaSweeper(PluginSweeper):
             starting_points,
             "must be a list of settings, as in [{optimizer.lr: 0.01}]",
         )
+        require(
+            confirms is None or isinstance(confirms, str), "hydra.sweeper.confirms", confirms, "a study's name, or null"
+        )
         self.confirms = confirms
+        _require_settings("params", settings["params"])
         storage = settings["storage"]
         require(
             storage is None or isinstance(storage, str), "hydra.sweeper.storage", storage, "a path or a URL, or null"
         )
         self.n_jobs, self.timeout = n_jobs, timeout
         self.starting_points: Any = points
-        self.pruner = build_pruner(pruner)
+        self.pruner_settings = pruner
         self.plugin_settings = settings | {"study_name": study_name, "n_trials": n_trials, "n_jobs": 1}
+        _require_settings("sampler", settings["sampler"], "sampler/tpe is the default")
+        samplers.require_types("hydra.sweeper.sampler", settings["sampler"])
         with _explained("sampler"):
             super().__init__(**self.plugin_settings | {"custom_search_space": None})
         with _explained("custom_search_space"):
             super().__init__(**self.plugin_settings)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        _require_finite("hydra.sweeper", OmegaConf.to_container(config.hydra.sweeper))
         for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
             logging.getLogger(logger).setLevel(logging.WARNING)
         if self.n_jobs != 1 and _runs_here(config):
             workers.start_importing()
-        self.name = _settle_study_name(config)
+        self.name = _settle_study_name(config, str(config.model.name))
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.sweeper.launcher)
         self.sweeper.storage = _settle_storage(config)
         self.context, self.task = hydra_context, task_function
         self.config: DictConfig = config
-        self.folder = Path(config.hydra.sweep.dir)
+        self.folder = _folder(config)
 
     def sweep(self, arguments: list[str]) -> None:
-        from sweep import samplers, space, study, tracking
+        from sweep import samplers, study, tracking
 
-        loader = self.context.config_loader
         impl = self.sweeper
-        searched = space.read(
-            impl.params or {},
-            arguments,
-            loader,
-            self.config,
-            can_be_empty=impl.custom_search_space_extender is not None,
-        )
-        job = _check(loader, self.config, searched.corners())
-        directions = self._directions(job.objective)
-        if _is_grid(impl.sampler):
-            self._make_grid(searched)
-        points = self._points(searched)
+        job, searched, directions, points = self.check(arguments)
         launcher, num_slots = self._launcher(job)
         facts = {"space": searched.describe(), "job": _facts(job, searched)}
         if study.is_server(impl.storage):
             print(f"connecting to {without_password(str(impl.storage))}", flush=True)
         found = study.find(impl.storage, self.name)
         if found is None:
-            _require_new_folder(self.name, self.folder)
+            _require_new_folder(self.name, self.config)
             if others := study.names_in(impl.storage):
                 print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
@@ -189,17 +213,51 @@ class OptunaSweeper(PluginSweeper):
             tracking.connect()
             tracking.require_place(job.tracking.experiment)
         interrupts.work_begins()
+        _make_folder(self.config)
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
         try:
             shared.set_up(facts, points)
             _require_same(shared.optuna, directions, facts)  # another process may have made it meanwhile
             shared.optuna.sampler = samplers.learning_from_pruned(self._sampler(shared))
             shared.optuna.pruner = self.pruner
-            self._search(shared, job, searched, launcher, num_slots)
+            self._search(shared, job, searched, directions, launcher, num_slots)
         finally:
             shared.close()
 
-    def _search(self, shared: Study, job: Config, searched: Space, launcher: Launcher, num_slots: int) -> None:
+    def check(self, arguments: list[str]) -> tuple[Config, Space, list[str], list[dict[str, Any]]]:
+        """See that the study can be made, and return a job, what is searched, the directions and the first points.
+
+        Raises:
+            SweepError: It cannot.
+        """
+        from sweep import space
+
+        impl, loader = self.sweeper, self.context.config_loader
+        searched = space.read(
+            impl.params or {},
+            arguments,
+            loader,
+            self.config,
+            can_be_empty=impl.custom_search_space_extender is not None,
+        )
+        job = _check(loader, self.config, searched.extremes(), searched.overrides, searched.shortest())
+        directions = _directions(job.objective, impl.direction)
+        if _is_grid(impl.sampler):
+            self._make_grid(searched)
+        else:
+            self._try_sampler(searched, directions)
+        self.pruner = build_pruner(self.pruner_settings)
+        return job, searched, directions, self._points(searched)
+
+    def _search(
+        self,
+        shared: Study,
+        job: Config,
+        searched: Space,
+        directions: list[str],
+        launcher: Launcher,
+        num_slots: int,
+    ) -> None:
         from sweep import record, tracking
         from sweep.search import Search, tell_best, write_results
         from sweep.slots import Stop
@@ -214,7 +272,7 @@ class OptunaSweeper(PluginSweeper):
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
         table = stopped = ""
         dimensions, run_id = searched.dimensions, shared.recall("run") or None
-        with suppress(Stopped), record.open_study(self.name, job, self.config, dimensions, run_id) as run:
+        with suppress(Stopped), record.open_study(self.name, job, directions, self.config, dimensions, run_id) as run:
             shared.remember({"run": run.run_id or ""})
             with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()
@@ -244,37 +302,15 @@ class OptunaSweeper(PluginSweeper):
         (overrides,) = self.sweeper._configure_trials([trial], active, searched.fixed, [])
         return searched.overrides(dict(override.split("=", 1) for override in overrides)) + threads
 
-    def _directions(self, objectives: list[str]) -> list[str]:
-        from sweep.config import direction
-
-        follows = [direction(objective) for objective in objectives]
-        given = self.sweeper.direction
-        if given is not None:
-            given = [str(getattr(one, "name", one)) for one in (given if OmegaConf.is_list(given) else [given])]
-            require(
-                given == follows,
-                "hydra.sweeper.direction",
-                ",".join(given),
-                f"objective={','.join(objectives)} means {','.join(follows)}; leave it null",
-            )
-        return follows
-
     def _make_grid(self, searched: Space) -> None:
-        from sweep import space, study
+        from sweep import study
 
-        choices = {}
-        for key, distribution in searched.dimensions.items():
-            if key.endswith(space.LENGTH):
-                raise SweepError(
-                    f"hydra/sweeper/sampler=grid: {key} makes other dimensions come and go; give it a value"
-                )
-            try:
-                choices[key] = list(self.sweeper._to_grid_sampler_choices(distribution))
-            except ValueError as error:
-                raise SweepError(
-                    f"hydra/sweeper/sampler=grid: {key} is an interval; give choices, as in '{key}=choice(1,2)', "
-                    "or a value"
-                ) from error
+        if instead := searched.as_choices():
+            raise SweepError(
+                "hydra/sweeper/sampler=grid: it tries every combination, so each key needs choices or a value; "
+                f"for example {' '.join(map(shlex.quote, instead))}"
+            )
+        choices = {key: list(self.sweeper._to_grid_sampler_choices(one)) for key, one in searched.dimensions.items()}
         self.sweeper.sampler = study.GridSampler(choices, **self.sweeper.sampler.keywords)
         self.sweeper.n_trials = min(self.sweeper.n_trials, math.prod(map(len, choices.values())))
 
@@ -290,13 +326,30 @@ class OptunaSweeper(PluginSweeper):
         if shared.has_other_owners:  # who may be drawing from the same seed now
             drawn.append(int.from_bytes(os.urandom(4)))
         seed = int(np.random.SeedSequence(drawn).generate_state(1)[0])
-        sampler = OmegaConf.merge(settings, {"seed": seed})
         with _explained("sampler"):
-            again = PluginSweeper(**self.plugin_settings | {"sampler": sampler})
+            return self._build_sampler({"seed": seed})
+
+    def _try_sampler(self, searched: Space, directions: list[str]) -> None:
+        from sweep import samplers
+
+        typed = [one for one in self.config.hydra.overrides.hydra if one.startswith("hydra.sweeper.sampler.")]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                samplers.try_out(self._build_sampler({}), directions, searched, self.sweeper.n_trials)
+        except Exception as error:  # whatever it raises
+            shown = " ".join(typed) or "hydra.sweeper.sampler"
+            raise SweepError(f"{shown}: so the sampler cannot make a trial ({in_one_line(error, 200)})") from error
+
+    def _build_sampler(self, changes: dict[str, Any]) -> Any:
+        sampler = OmegaConf.merge(self.plugin_settings["sampler"], changes)
+        again = PluginSweeper(**self.plugin_settings | {"sampler": sampler, "custom_search_space": None})
         return again.sweeper.sampler
 
     def _points(self, searched: Space) -> list[dict[str, Any]]:
         """The values that the study starts from: those of the job as composed, then the starting points listed."""
+        from sweep import space
+
         if _is_grid(self.sweeper.sampler):
             return []
         loader, common = self.context.config_loader, searched.common
@@ -304,7 +357,12 @@ class OptunaSweeper(PluginSweeper):
         for i, changes in enumerate([{}, *self.starting_points]):
             try:
                 overrides = [*common, *searched.changed(changes)]
-                points.append(searched.point_of(loader.load_sweep_config(self.config, overrides)))
+                wanted = loader.load_sweep_config(self.config, overrides)
+                searched.require_searched(changes, wanted)
+                points.append(searched.point_of(wanted))
+                if changes:
+                    made = loader.load_sweep_config(self.config, searched.overrides(points[-1]))
+                    space.require_same(changes, wanted, made)
             except Exception as error:  # ours, or whatever Hydra raises of a key or a value
                 reason = explain(error, [f"{key}={value}" for key, value in changes.items()]) or str(error)
                 if i > 0:
@@ -339,6 +397,13 @@ class OptunaSweeper(PluginSweeper):
             "only this machine and a Ray cluster can be counted; say how many jobs to run at a time",
         )
         num_slots = min(num_slots, self.sweeper.n_trials)
+        most = MOST_PER_CORE * num_cores()
+        require(
+            kind not in ("BasicLauncher", "JoblibLauncher") or num_slots <= most,
+            "hydra.sweeper.n_jobs",
+            self.n_jobs,
+            f"must be at most {most} on this machine, {MOST_PER_CORE} for each core",
+        )
         if kind == "JoblibLauncher":
             launcher.joblib["n_jobs"] = num_slots  # its processes, which all slots share
         if kind == "BasicLauncher" and num_slots > 1:
@@ -359,6 +424,10 @@ def build_pruner(settings: DictConfig) -> BasePruner:
     Raises:
         SweepError: It does not take these settings.
     """
+    from sweep import samplers
+
+    _require_settings("pruner", settings, "pruner/none runs every trial to its end")
+    samplers.require_types("hydra.sweeper.pruner", settings)
     with _explained("pruner"):
         pruner = instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
     return pruner  # noqa: RET504 -- inside, mypy would take it for skipped
@@ -431,26 +500,73 @@ def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, d
             raise SweepError(f"{name}: the study's {what} is another now: {'; '.join(changes)}; {another}")
 
 
-def _require_new_folder(name: str, folder: Path) -> None:
-    """Raise a SweepError if there is more in `folder` than a study that was just being made leaves."""
+def _folder(config: DictConfig) -> Path:
+    """Where the files of the study go.
+
+    Raises:
+        SweepError: That is not said.
+    """
+    for key in ("output_dir", "hydra.sweep.dir"):
+        given = OmegaConf.select(config, key)
+        require(
+            isinstance(given, str) and bool(given.strip()), key, "null" if given is None else given, "give a folder"
+        )
+    return Path(config.hydra.sweep.dir)
+
+
+def _key_of(folder: Path, config: DictConfig) -> str:
+    """The setting that has put the study's files into `folder`, with its value."""
+    is_usual = folder == Path(config.output_dir) / config.hydra.sweeper.study_name
+    return f"output_dir={config.output_dir}" if is_usual else f"hydra.sweep.dir={folder}"
+
+
+def _make_folder(config: DictConfig) -> None:
+    """Make the study's folder and see that it can be written to."""
+    folder = _folder(config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        key = _key_of(folder, config)
+        raise SweepError(f"{key}: no files can be written to {folder} ({error.strerror}); choose another") from error
+
+
+def _require_new_folder(name: str, config: DictConfig) -> None:
+    """Raise a SweepError if there is more in the folder than a study that was just being made leaves."""
+    folder = _folder(config)
     if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
+        key = _key_of(folder, config)
+        if key.startswith("output_dir"):
+            raise SweepError(
+                f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
+            )
         raise SweepError(
-            f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
+            f"{key}: an earlier study has left its files there; choose another folder, leave hydra.sweep.dir as it is, "
+            "which gives each study its own, or go on with that study by its hydra.sweeper.study_name"
         )
 
 
-def _settle_study_name(config: DictConfig) -> str:
-    """The study's name, from now on the same in every job composed from `config`.
+def _settle_study_name(config: DictConfig, kind: str) -> str:
+    """The study's name, from now on the same in every job composed from `config`; of its data set, `kind` and time.
 
     By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
-    name = str(config.hydra.sweeper.study_name)
+    sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
+    name = _as_typed(config, "hydra.sweeper.study_name")
+    if name is None:
+        name = f"{config.data.name}-{kind}-{datetime.now():%Y-%m-%d-%H%M%S-%f}"
+    shown = name if len(name) <= 60 else f"{name[:60]}..."
     if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best", "visualize", "predict"):
         raise SweepError(
-            f"hydra.sweeper.study_name={name}: letters, digits, _, - and . make a name; "
+            f"hydra.sweeper.study_name={shown}: letters, digits, _, - and . make a name; "
             "runs, best, visualize and predict are taken"
         )
-    sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
+    require(
+        len(name.encode()) <= LONGEST_NAME,
+        "hydra.sweeper.study_name",
+        shown,
+        f"at most {LONGEST_NAME} bytes make a name",
+    )
     with read_write(sweeper), read_write(overrides):
         sweeper.study_name = name  # Hydra wants it to be the same here and in the jobs
         overrides.append(f"hydra.sweeper.study_name={QuotedString(name, Quote.single).with_quotes()}")
@@ -474,23 +590,75 @@ def _settle_storage(config: DictConfig) -> str | None:
     return address
 
 
-def _check(loader: ConfigLoader, config: DictConfig, corners: Iterable[list[str]]) -> Config:
-    """Compose the jobs of all `corners` of a space, see that each can be trained, return one.
+def _as_typed(config: DictConfig, key: str) -> str | None:
+    """The name that `key` gives, None for null; 007 and 1e3 are text, though Hydra takes them for numbers."""
+    value = OmegaConf.select(config, key)
+    if value is None or isinstance(value, str):
+        return value
+    pairs = [override.lstrip("+").partition("=") for override in config.hydra.overrides.hydra]
+    typed = [text for name, _, text in pairs if name == key]
+    return typed[-1] if typed else str(value)
+
+
+def _check(
+    loader: ConfigLoader,
+    config: DictConfig,
+    values: Mapping[str, Sequence[str]],
+    overrides_of: Callable[[dict[str, str]], list[str]],
+    shortest: dict[str, str] | None = None,
+) -> Config:
+    """See that a job can be trained with each of the `values` of a space, and with the `shortest` lists; return one.
 
     Raises:
-        SweepError: One cannot.
+        SweepError: With one of them none can.
     """
-    from sweep import trial
+    from sweep import data, space, trial
     from sweep.config import parse
 
-    jobs = []
-    for overrides in corners:
-        jobs.append(parse(loader.load_sweep_config(config, overrides)))
-        trial.check(jobs[-1])
+    jobs: list[Config] = []
+
+    def attempt(combination: dict[str, str]) -> None:
+        job = parse(loader.load_sweep_config(config, overrides_of(combination)))
+        trial.require_fit(job)
+        jobs.append(job)
+
+    taken = space.require_each_goes(values, attempt)
+    if shortest:
+        space.require_each_goes({key: [value] for key, value in (taken[0] | shortest).items()}, attempt)
+    for job in jobs:
+        data.load(job.data)
     objectives = {",".join(job.objective) for job in jobs}
     if len(objectives) > 1:
         raise SweepError(f"objective={','.join(sorted(objectives))}: a study has one; choose it")
     return jobs[0]
+
+
+def _directions(objectives: Sequence[str], given: Any) -> list[str]:
+    """Which way each objective is better: as is known of it, else as `given` by hydra.sweeper.direction.
+
+    Raises:
+        SweepError: It is not known, or is `given` otherwise.
+    """
+    from sweep.config import direction
+
+    known = list(map(direction, objectives))
+    named = f"objective={','.join(objectives)}"
+    key = "hydra.sweeper.direction"
+    if given is None:
+        unknown = [objective for objective, way in zip(objectives, known, strict=True) if way is None]
+        require(not unknown, key, "null", f"say minimize or maximize; it is not known of {', '.join(unknown)}")
+        return [str(way) for way in known]
+    directions = [str(getattr(one, "name", one)) for one in (given if OmegaConf.is_list(given) else [given])]
+    told = ",".join(directions)
+    require(
+        len(directions) == len(known) and set(directions) <= {"minimize", "maximize"},
+        key,
+        told,
+        f"give minimize or maximize for each of {named}",
+    )
+    agrees = all(way in (None, told) for way, told in zip(known, directions, strict=True))
+    require(agrees, key, told, f"{named} means {','.join(way or 'either' for way in known)}; leave it null")
+    return directions
 
 
 def _command(name: str) -> str:
@@ -502,6 +670,23 @@ def _command(name: str) -> str:
 def _require_whole(key: str, given: Any, allowed: str = "") -> None:
     is_whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
     require(is_whole, f"hydra.sweeper.{key}", given, f"must be a whole number, 1 or more{allowed}")
+
+
+def _require_settings(key: str, given: Any, hint: str = "") -> None:
+    is_group = OmegaConf.is_dict(given) or isinstance(given, dict) or (given is None and key == "params")
+    if not is_group:
+        shown = "null" if given is None else given
+        group = f"choose one with hydra/sweeper/{key}=NAME; {hint}"
+        of_keys = "null, or keys with what to search; on the command line rather 'model.dropout=interval(0,0.3)'"
+        raise SweepError(f"hydra.sweeper.{key}={shown}: {group if hint else of_keys}")
+
+
+def _require_finite(key: str, given: Any) -> None:
+    """Raise a SweepError if nan or inf stands anywhere in `given`."""
+    if isinstance(given, dict | list):
+        for name, value in given.items() if isinstance(given, dict) else enumerate(given):
+            _require_finite(f"{key}.{name}", value)
+    require(not isinstance(given, float) or math.isfinite(given), key, given, "must be a finite number")
 
 
 def _is_number(value: Any) -> bool:

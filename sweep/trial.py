@@ -7,9 +7,11 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import nn
 
@@ -23,6 +25,9 @@ from sweep.study import Handle, NoHandle
 from sweep.summary import in_words
 
 log = logging.getLogger(__name__)
+
+BYTES_PER_PARAMETER = 4 * 4
+"""The weight, its gradient, and the two means that Adam keeps, in float32."""
 
 WEIGHTS_FILE = "weights.pt"
 CONFIG_FILE = "config.yaml"
@@ -51,12 +56,33 @@ def check(config: Config) -> None:
     """See that a job can be trained here, before anything is recorded.
 
     Raises:
-        SweepError: There is no such device, the model does not fit the images, or the data are missing.
+        SweepError: As `require_fit` does, or the data are missing.
+    """
+    require_fit(config)
+    data.load(config.data)
+
+
+def require_fit(config: Config) -> None:
+    """See that the settings of a job go together, and with this machine.
+
+    Raises:
+        SweepError: There is no such device, the model does not fit the images, or is too large.
     """
     loop.pick_precision(config.precision, loop.pick_device(config.device))
-    with torch.device("meta"):  # shapes only, no memory
-        config.model.build(config.data.image_shape, len(config.data.classes))
-    data.load(config.data)
+    sizes = {key: value for key, value in asdict(config.model).items() if key != "name"}
+    named = f"model={config.model.name} with {', '.join(f'{key}={value}' for key, value in sizes.items())}"
+    try:
+        with torch.device("meta"):  # shapes only, no memory
+            network = config.model.build(config.data.image_shape, len(config.data.classes))
+    except (RuntimeError, TypeError, OverflowError) as error:  # torch's, of a size beyond its numbers
+        raise SweepError(f"{named}: cannot be built ({in_one_line(error, 100)})") from error
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    needed, there = BYTES_PER_PARAMETER * num_parameters / 2**30, psutil.virtual_memory().total / 2**30
+    if needed > there:
+        raise SweepError(
+            f"{named}: {num_parameters:,} parameters take {needed:,.0f} GB to train, and this machine has "
+            f"{there:,.0f} GB; make it smaller"
+        )
 
 
 def run(config: Config, job: Job) -> list[float] | None:
@@ -75,7 +101,10 @@ def run(config: Config, job: Job) -> list[float] | None:
         if not config.tracking.enabled:
             return train(config, job, tracking.NoRun())
         tracking.connect()
-        tags = tracking.objective_tags(config.objective, map(configs.direction, config.objective))
+        directions = [way for way in map(configs.direction, config.objective) if way is not None]
+        tags = tracking.objective_tags(config.objective, directions)
+        if len(directions) < len(config.objective):
+            del tags[tracking.DIRECTION_TAG]  # a study knows it
         with _open_run(config.tracking.experiment, job, tags) as record:
             return train(config, job, record)
     except Stopped as stopped:
@@ -92,8 +121,7 @@ def record_ended(experiment: str, job: Job, error: SweepError | Stopped) -> None
 
 def record_values(experiment: str, job: Job, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
     """Record a study's finished trial of which no more is known than its `params` and `metrics`."""
-    tags = tracking.objective_tags(metrics, map(configs.direction, metrics))
-    with _open_run(experiment, job, tags) as record:
+    with _open_run(experiment, job, {}) as record:
         record.log_params(params)
         record.log_metrics(metrics, step=0)
 
@@ -115,6 +143,8 @@ def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContex
     if job.study is not None:
         parent = tracking.find_study(job.study)
         tags |= {tracking.STUDY_TAG: job.study, tracking.TRIAL_TAG: str(job.number)}
+        shared = (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG)
+        tags |= {key: parent.tags[key] for key in shared if key in parent.tags}
     return tracking.open_run(experiment, job.name, tags=tags, parent=parent)
 
 

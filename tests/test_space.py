@@ -71,12 +71,29 @@ def test_a_layer_without_a_dimension_keeps_its_width(read: Read) -> None:
     assert found.overrides({"model.widths.length": 1, "model.widths.0": 300})[-1] == "model.widths=[300]"
 
 
-def test_the_corners_hold_every_choice_and_every_bound(read: Read) -> None:
-    corners = list(read().corners())
-    flat = {override for corner in corners for override in corner}
+def test_every_choice_every_bound_and_the_shortest_and_longest_list_are_tried(read: Read) -> None:
+    found = read()
+    corners = space.require_each_goes(found.extremes(), lambda _: None)
+    flat = {override for corner in [*corners, corners[0] | found.shortest()] for override in found.overrides(corner)}
     assert {f"data.batch_size={size}" for size in (256, 512, 1024)} < flat
     assert {"model.dropout=0.0", "model.dropout=0.3", "optimizer.lr=0.002", "optimizer.lr=0.03"} < flat
     assert {"model.widths=[128,64,32]", "model.widths=[1024,512,256]", "model.widths=[1024]"} < flat
+
+
+def test_only_a_value_that_never_goes_is_refused_whatever_the_order_of_the_values() -> None:
+    refused = {("a1", "b1"), ("a1", "b2"), ("a2", "b2")}  # a1 goes with b3 alone, b2 with a3 alone
+
+    def attempt(combination: dict[str, str]) -> None:
+        if (combination["a"], combination["b"]) in refused or combination["a"] == "a4":
+            raise SweepError(f"{combination['a']} and {combination['b']}")
+
+    for order in (1, -1):
+        values = {"a": ["a1", "a2", "a3"][::order], "b": ["b1", "b2", "b3"][::order]}
+        taken = space.require_each_goes(values, attempt)
+        assert {one["a"] for one in taken} == {"a1", "a2", "a3"}
+        assert {one["b"] for one in taken} == {"b1", "b2", "b3"}
+        with pytest.raises(SweepError, match=r"^a4 and"):
+            space.require_each_goes(values | {"a": ["a4", *values["a"]]}, attempt)
 
 
 def test_the_job_as_composed_is_a_point_of_the_space(read: Read, job: Callable[..., DictConfig]) -> None:

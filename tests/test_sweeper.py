@@ -153,7 +153,7 @@ def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
         (["hydra.sweeper.storage=sqlite:////nowhere/x.db"], "hydra.sweeper.storage=sqlite:////nowhere/x.db: cannot be"),
         (
             ["hydra/sweeper/sampler=grid", "model.widths=[8]"],
-            "sampler=grid: model.dropout is an interval; give choices",
+            "sampler=grid: it tries every combination, so each key needs choices or a value; for example",
         ),
         (["hydra/sweeper/sampler=best"], "hydra/sweeper/sampler=best: choose one of cmaes, gp, grid"),
         (["objective=choice(test/loss,test/accuracy)"], "objective=test/accuracy,test/loss: a study has one"),
@@ -171,7 +171,10 @@ def test_a_study_in_which_every_trial_failed_says_why(project: Project) -> None:
         (["hydra.sweeper.starting_points=[{model.width:5}]"], "starting_points: model.width=5: no such key"),
         (["hydra.sweeper.starting_points=5"], "hydra.sweeper.starting_points=5: must be a list of settings"),
         (["hydra.sweeper.study_name=a/b"], "hydra.sweeper.study_name=a/b: letters, digits, _, - and . make a name"),
-        (["hydra.sweeper.direction=5"], "hydra.sweeper.direction=5: objective=test/accuracy means maximize"),
+        (
+            ["hydra.sweeper.direction=5"],
+            "hydra.sweeper.direction=5: give minimize or maximize for each of objective=test/accuracy",
+        ),
         (["hydra.sweeper.custom_search_space=no.such"], "hydra.sweeper.custom_search_space: Error l"),
     ],
 )
