@@ -173,7 +173,7 @@ class OptunaSweeper(PluginSweeper):
             print(f"connecting to {without_password(str(impl.storage))}", flush=True)
         found = study.find(impl.storage, self.name)
         if found is None:
-            _require_new_folder(self.name, self.folder)
+            _require_new_folder(self.name, self.folder, impl.storage)
             if others := study.names_in(impl.storage):
                 print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
@@ -417,11 +417,15 @@ def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, d
             raise SweepError(f"{name}: the study's {what} is another now: {'; '.join(changes)}; {another}")
 
 
-def _require_new_folder(name: str, folder: Path) -> None:
+def _require_new_folder(name: str, folder: Path, storage: str | None = None) -> None:
     """Raise a SweepError if there is more in `folder` than a study that was just being made leaves."""
     if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
+        elsewhere = (
+            f", and {without_password(storage)} holds none of this name: give its own storage" if storage else ""
+        )
         raise SweepError(
-            f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
+            f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}{elsewhere or ';'}"
+            f"{' or' if elsewhere else ''} choose another name"
         )
 
 

@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ FOLDER_TAG = "sweep.folder"
 INTERRUPTED = "interrupted"
 """The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
+SECONDS_OF_CLOCK_SET = 1
+"""How far the clock must have been set while a run was open to tell the run's end by the time that has passed."""
 
 _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
@@ -327,6 +330,7 @@ def open_run(
         log_system_metrics=watch_machine,
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     )
+    began, began_by_clock = time.monotonic(), time.time()
     status, reason = "FINISHED", {}
     try:
         yield MLflowRun(active.info.run_id)
@@ -345,6 +349,11 @@ def open_run(
         with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
             mlflow.set_tags(reason)
             mlflow.end_run(status)
+            # MLflow takes both times from the clock, which may have been set meanwhile.
+            elapsed = time.monotonic() - began
+            if abs(time.time() - began_by_clock - elapsed) > SECONDS_OF_CLOCK_SET:
+                ended = int(1000 * (began_by_clock + elapsed))
+                MlflowClient().set_terminated(active.info.run_id, status, end_time=ended)
 
 
 @_failures_told
@@ -658,7 +667,7 @@ def _record(run: RunEntity) -> RunRecord:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         tags=dict(run.data.tags),
-        seconds=(ended - run.info.start_time) / 1000,
+        seconds=max(0, ended - run.info.start_time) / 1000,
         digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
     )
 
