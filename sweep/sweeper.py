@@ -420,13 +420,10 @@ def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, d
 def _require_new_folder(name: str, folder: Path, storage: str | None = None) -> None:
     """Raise a SweepError if there is more in `folder` than a study that was just being made leaves."""
     if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
-        elsewhere = (
-            f", and {without_password(storage)} holds none of this name: give its own storage" if storage else ""
-        )
-        raise SweepError(
-            f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}{elsewhere or ';'}"
-            f"{' or' if elsewhere else ''} choose another name"
-        )
+        told = f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}"
+        if storage is not None:
+            told += f", and {without_password(storage)} holds none of this name; give the storage that it had, or"
+        raise SweepError(f"{told}{';' * (storage is None)} choose another name")
 
 
 def _settle_study_name(config: DictConfig) -> str:
