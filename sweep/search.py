@@ -1,5 +1,7 @@
 """A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
 
+import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -20,10 +22,13 @@ from sweep.errors import RecordError, SweepError, concerns_record, explain, in_o
 from sweep.files import replacing
 from sweep.progress import Counts, Progress
 from sweep.record import Ending
-from sweep.slots import Stop, keep_busy
-from sweep.study import COPY_OF, ERROR, Study, Trial, counts, was_interrupted
+from sweep.slots import TIMEOUT, Stop, keep_busy
+from sweep.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, was_interrupted
 from sweep.summary import in_words, none_finished
 from sweep.tracking import INTERRUPTED
+
+SECONDS_TO_TELL = 60
+"""Before it is first said what a study waits for at its end."""
 
 RESULTS_FILE = "optimization_results.yaml"
 
@@ -59,6 +64,7 @@ class Search:
         self._launcher, self._num_slots, self._suggest = launcher, num_slots, suggest
         self._max_failure_rate, self._stop = max_failure_rate, stop
         self._settling = threading.Lock()
+        self._over = threading.Event()
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
         """What to raise once too many have failed, or the record is lost."""
@@ -73,6 +79,7 @@ class Search:
         self._settle_record()
         self._progress = Progress(self._study.n_trials, self._counts())
         self._show()
+        threading.Thread(target=self._keep_telling, daemon=True).start()
         try:
             with self._stop.on_interrupt(self._tell_interrupt):
                 keep_busy(self._num_slots, self._work_on_record)
@@ -80,6 +87,7 @@ class Search:
             self._study.interrupt_own()
             raise
         finally:
+            self._over.set()
             launchers.stop(self._launcher)
             self._progress.close()
             if self.lost_record is None:
@@ -210,6 +218,27 @@ class Search:
 
     def _tell_interrupt(self) -> None:
         self._progress.line("no more trials are handed out; those that run will finish. Ctrl-C again stops them now.")
+        # In a thread of its own: this one may hold the storage's lock just now.
+        threading.Thread(target=self._tell_waiting, daemon=True).start()
+
+    def _keep_telling(self) -> None:
+        """Say what is waited for once no more trials are handed out: at the timeout, then ever less often."""
+        pause = SECONDS_TO_TELL
+        while not self._over.wait(min(pause, self._stop.seconds_left)):
+            with suppress(Exception):  # a record that is away; whoever writes into it says so
+                if self._stop() or self._study.num_counted() >= self._study.n_trials:
+                    pause *= 2
+                    self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        running = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
+        if not running or self._over.is_set():
+            return
+        reason = f"{self._stop.reason}: no more trials are handed out; " if self._stop.reason == TIMEOUT else ""
+        told = [f"trial {trial.number}{_process_in_words(trial)}" for trial in running]
+        hint = "to end one that hangs, kill -9 its process; " if any("(" in one for one in told) else ""
+        again = "once more" if self._stop.is_interrupted else "twice"
+        self._progress.line(f"{reason}waiting for {', '.join(told)}; {hint}Ctrl-C {again} stops all of them now")
 
 
 def best_trials(study: Study) -> list[FrozenTrial]:
@@ -263,6 +292,17 @@ def _values(result: JobReturn) -> list[float] | None:
         return [float(one) for one in (value if isinstance(value, Sequence) else [value])]
     except (TypeError, ValueError) as error:
         raise SweepError(f"the job returned {value!r}; a study wants a number for each objective") from error
+
+
+def _process_in_words(trial: FrozenTrial) -> str:
+    """Where a trial runs, unless that is this process or is not known."""
+    host, _, pid = trial.user_attrs.get(WORKER, "").rpartition(" ")
+    is_here = host == socket.gethostname()
+    return (
+        ""
+        if not pid or (is_here and pid == str(os.getpid()))
+        else f" (process {pid}{'' if is_here else f' on {host}'})"
+    )
 
 
 def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:

@@ -1,5 +1,6 @@
 """Slots: so many jobs at a time, each slot taking its next one as soon as it is free."""
 
+import math
 import signal
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 CTRL_C = "Ctrl-C"
+TIMEOUT = "the timeout"
 
 
 class Stop:
@@ -20,8 +22,14 @@ class Stop:
 
     def __call__(self) -> bool:
         if not self.reason and self._deadline is not None and time.monotonic() >= self._deadline:
-            self.reason = "the timeout"
+            self.reason = TIMEOUT
         return bool(self.reason)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the timeout; infinite without one, and once it has passed."""
+        left = math.inf if self._deadline is None else self._deadline - time.monotonic()
+        return left if left > 0 else math.inf
 
     @contextmanager
     def on_interrupt(self, tell: Callable[[], None]) -> Iterator[None]:

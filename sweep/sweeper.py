@@ -204,7 +204,7 @@ class OptunaSweeper(PluginSweeper):
             print(f"connecting to {without_password(str(impl.storage))}", flush=True)
         found = study.find(impl.storage, self.name)
         if found is None:
-            _require_new_folder(self.name, self.config)
+            _require_new_folder(self.name, self.config, impl.storage)
             if others := study.names_in(impl.storage):
                 print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
@@ -531,15 +531,16 @@ def _make_folder(config: DictConfig) -> None:
         raise SweepError(f"{key}: no files can be written to {folder} ({error.strerror}); choose another") from error
 
 
-def _require_new_folder(name: str, config: DictConfig) -> None:
+def _require_new_folder(name: str, config: DictConfig, storage: str | None = None) -> None:
     """Raise a SweepError if there is more in the folder than a study that was just being made leaves."""
     folder = _folder(config)
     if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
         key = _key_of(folder, config)
         if key.startswith("output_dir"):
-            raise SweepError(
-                f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}; choose another name"
-            )
+            told = f"hydra.sweeper.study_name={name}: an earlier study has left its files in {folder}"
+            if storage is not None:
+                told += f", and {without_password(storage)} holds none of this name; give the storage that it had, or"
+            raise SweepError(f"{told}{';' * (storage is None)} choose another name")
         raise SweepError(
             f"{key}: an earlier study has left its files there; choose another folder, leave hydra.sweep.dir as it is, "
             "which gives each study its own, or go on with that study by its hydra.sweeper.study_name"

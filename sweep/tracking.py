@@ -97,6 +97,9 @@ NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 NOT_KNOWN = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
 """What it says where it could not look."""
 
+SECONDS_OF_CLOCK_SET = 1
+"""How far the clock must have been set while a run was open to tell the run's end by the time that has passed."""
+
 _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
@@ -462,6 +465,7 @@ def open_run(
         log_system_metrics=watch_machine,
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     )
+    began, began_by_clock = time.monotonic(), time.time()
     status, reason = "FINISHED", {}
     try:
         yield MLflowRun(active.info.run_id)
@@ -480,6 +484,11 @@ def open_run(
         with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
             mlflow.set_tags(reason)
             mlflow.end_run(status)
+            # MLflow takes both times from the clock, which may have been set meanwhile.
+            elapsed = time.monotonic() - began
+            if abs(time.time() - began_by_clock - elapsed) > SECONDS_OF_CLOCK_SET:
+                ended = int(1000 * (began_by_clock + elapsed))
+                MlflowClient().set_terminated(active.info.run_id, status, end_time=ended)
 
 
 @_failures_told
@@ -955,7 +964,7 @@ def _record(run: RunEntity) -> RunRecord:
         params={printable(key): printable(value) for key, value in run.data.params.items()},
         metrics={printable(key): value for key, value in run.data.metrics.items()},
         tags={printable(key): printable(value) for key, value in run.data.tags.items()},
-        seconds=(ended - run.info.start_time) / 1000,
+        seconds=max(0, ended - run.info.start_time) / 1000,
         digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
     )
 

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import resource
 import shlex
 import signal
 from collections import Counter
@@ -148,7 +149,7 @@ def test_ctrl_c_twice_stops_now_and_what_ran_is_tried_again(project: Project, n_
     running = start(project, *overrides, "epochs=2000")
     running.wait_for(lambda: any(trial.intermediate_values for trial in trials_of(project)))
     os.kill(running.process.pid, signal.SIGINT)
-    running.wait_for(lambda: "those that run will finish" in running.out)
+    running.wait_for(lambda: re.search(r"waiting for trial .* Ctrl-C once more stops all of them now", running.out))
     os.kill(running.process.pid, signal.SIGINT)
     finished = running.wait()
     assert finished.status == 130
@@ -159,6 +160,20 @@ def test_ctrl_c_twice_stops_now_and_what_ran_is_tried_again(project: Project, n_
     assert {run.info.status for run in project.runs("trial")} == {"FAILED"}
     assert project.runs("study")[0].info.status == "KILLED"
     assert not any(map(is_alive, worker_pids(trials) - {os.getpid()}))
+
+
+def test_a_full_disk_ends_a_study_in_one_line_fails_no_trial_and_the_same_command_goes_on(project: Project) -> None:
+    command = ("hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=2", "model.widths.0=range(1500,1502)")
+    running = start(project, *command)
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
+    full = running.wait()
+    assert full.status == 1
+    assert full.err.startswith("error: a file cannot be written whole; see to the disk, then the same command goes on")
+    assert full.err.count("\n") == 1
+    assert {run.data.tags["sweep.error"] for run in project.runs("trial")} == {"interrupted"}
+    again = start(project, *command).wait()
+    assert again.status == 0, again.err
+    require_agreement(project, 2)
 
 
 def test_two_who_start_the_same_command_at_once_share_the_study(project: Project) -> None:

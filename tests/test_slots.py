@@ -1,5 +1,6 @@
 """Slots with real threads; what they wait for are events, never a clock."""
 
+import math
 import os
 import signal
 import threading
@@ -69,4 +70,6 @@ def test_a_timeout_stops_and_says_so() -> None:
     assert stop()
     assert stop.reason == "the timeout"
     assert not Stop(timeout=3600)()
+    assert 0 < Stop(timeout=3600).seconds_left <= 3600
+    assert stop.seconds_left == Stop().seconds_left == math.inf
     assert not Stop()()

@@ -13,7 +13,7 @@ from conftest import PROCESSES
 from optuna.trial import TrialState
 
 from sweep import study
-from sweep.errors import SweepError
+from sweep.errors import SweepError, TakenOver
 from sweep.study import INTERRUPTED, OUTCOME, RETRY_OF, Study
 
 Work = Callable[[Study], None]
@@ -145,8 +145,9 @@ def test_a_job_whose_trial_was_taken_over_is_told_to_stop(tmp_path: Path) -> Non
     assert handle.reason_to_stop() is None
     shared.interrupt_own()
     handle.report(0.6, 2)
-    assert handle.reason_to_stop() == study.TAKEN_OVER
-    with pytest.raises(study.Stopped):
+    with pytest.raises(TakenOver):
+        handle.reason_to_stop()
+    with pytest.raises(TakenOver):
         handle.finish([0.6])
     assert shared.trial(number).intermediate_values == {1: 0.5}
 

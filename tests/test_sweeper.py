@@ -383,6 +383,16 @@ def extend_space(cfg: DictConfig, trial: optuna.Trial) -> None:
     trial.suggest_int("data.batch_size", 32, cfg.data.batch_size)
 
 
+def test_a_relative_storage_is_one_place_for_the_sweeper_and_for_jobs_in_folders_of_their_own(project: Project) -> None:
+    finished = project.train(
+        *STUDY, "hydra.sweeper.storage=sqlite:///own.db", "hydra.job.chdir=true", "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.n_trials=2", "model.widths.0=choice(8,16)", "epochs=1", "hydra.sweeper.max_failure_rate=0",
+    )  # fmt: skip
+    assert finished.status == 0, finished.err
+    assert list(project.folder.rglob("own.db")) == [project.folder / "own.db"]
+    assert study.names_in(f"sqlite:///{project.folder}/own.db") == ["tiny"]
+
+
 def test_a_custom_search_space_adds_its_dimensions(project: Project) -> None:
     finished = project.train(
         *STUDY, "hydra.sweeper.custom_search_space=test_sweeper.extend_space", "hydra.sweeper.n_trials=2", "epochs=1",

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,8 @@ import sqlalchemy
 from conftest import PROCESSES, Project, free_port, wait_for_answer
 
 from sweep import ROOT, record, report, tracking
-from sweep.errors import RecordError, SweepError, concerns_record
+from sweep.config import Config
+from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record
 
 
 def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -> None:
@@ -31,6 +32,38 @@ def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -
     assert found.info.status == "FAILED"
     assert found.data.tags[tracking.ERROR_TAG] == "division by zero"
     assert found.data.metrics == {"train/loss": 1.0}
+
+
+def test_a_trial_that_others_took_over_is_interrupted_whoever_writes_last(
+    project: Project, compose: Callable[..., Config]
+) -> None:
+    job = compose("data=digits", "tracking.experiment=mine")
+    tracking.connect()
+    with tracking.open_run("mine", "s", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: "s"}) as parent:
+        study = tracking.find_run(parent.run_id)
+    tags = {tracking.KIND_TAG: "trial", tracking.TRIAL_TAG: "0"}
+    for stopped in (TakenOver("taken over"), Stopped("as an older version closed it"), SweepError("as it ends there")):
+        with suppress(Stopped, SweepError), tracking.open_run("mine", "trial-000", tags=tags, parent=study) as run:
+            raise stopped
+        if not isinstance(stopped, TakenOver):
+            record.settle("s", job, project.folder, {0: record.Ending("FAILED", tracking.INTERRUPTED)})
+        found = tracking.find_run(run.run_id)
+        assert (found.status, found.tags[tracking.ERROR_TAG]) == ("FAILED", tracking.INTERRUPTED)
+        assert tracking.STOPPED_TAG not in found.tags
+        project.client().delete_run(run.run_id)
+
+
+def test_a_run_lasts_as_long_as_it_takes_though_the_clock_is_set_back(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking.connect()
+    by_clock = time.time
+    with tracking.open_run("mine", "run", tags={}) as run:
+        monkeypatch.setattr(time, "time", lambda: by_clock() - 3600)
+    found = project.client().get_run(run.run_id).info
+    assert found.end_time >= found.start_time
+    project.client().set_terminated(run.run_id, end_time=found.start_time - 3_598_000)
+    assert tracking.find_run(run.run_id).seconds == 0
 
 
 def test_a_run_opened_within_another_is_its_child_only_if_so_said(project: Project) -> None:
