@@ -18,11 +18,11 @@ from sweep import launchers, record
 from sweep.config import Config
 from sweep.errors import SweepError, concerns_record, in_one_line
 from sweep.files import replacing
-from sweep.progress import Counts, Progress
+from sweep.progress import Counts, Progress, Running, Standing
 from sweep.record import Ending
 from sweep.slots import Stop, keep_busy
 from sweep.study import COPY_OF, ERROR, Study, Trial, counts, was_interrupted
-from sweep.summary import in_words, none_finished
+from sweep.summary import in_words, none_finished, value_in_words
 from sweep.tracking import INTERRUPTED
 
 RESULTS_FILE = "optimization_results.yaml"
@@ -71,8 +71,7 @@ class Search:
         """
         self._study.settle_dead()
         self._settle_record()
-        self._progress = Progress(self._study.n_trials, self._counts())
-        self._show()
+        self._progress = Progress(self._study.n_trials, self._standing)
         try:
             with self._stop.on_interrupt(self._tell_interrupt):
                 keep_busy(self._num_slots, self._work)
@@ -88,7 +87,7 @@ class Search:
         trial = self._study.claim(self._suggest, self._stop)
         if trial is None:
             return False
-        self._show()
+        self._progress.update()
         started = time.perf_counter()
         twin = self._study.twin_of(trial)
         if twin is not None:
@@ -146,8 +145,16 @@ class Search:
             failed=states[TrialState.FAIL],
         )
 
-    def _show(self) -> None:
-        self._progress.update(self._counts(), self._best())
+    def _standing(self) -> Standing:
+        trials = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
+        return Standing(self._counts(), self._best(), [Running(trial.number, self._epoch(trial)) for trial in trials])
+
+    def _epoch(self, trial: FrozenTrial) -> str:
+        """Which epoch a trial is in; nothing where its job does not say, as of several objectives."""
+        if len(self._job.objective) > 1 or self._study.address is None:
+            return ""
+        epochs = trial.params.get("epochs", self._job.epochs)
+        return f"{min((trial.last_step or 0) + 1, epochs)}/{epochs}"
 
     def _best(self) -> str:
         """The best so far in words, nothing if there is none."""
@@ -156,7 +163,7 @@ class Search:
             return ""
         if len(self._job.objective) > 1:
             return f"{len(best)} on the front"
-        return f"{in_words(dict(zip(self._job.objective, best[0].values, strict=True)))} (trial {best[0].number})"
+        return f"best {value_in_words(self._job.objective[0], best[0].values[0])} (trial {best[0].number})"
 
     def _tell(self, trial: FrozenTrial, seconds: float) -> None:
         if trial.state == TrialState.COMPLETE:
@@ -170,9 +177,10 @@ class Search:
             end += f"  (same settings as trial {trial.user_attrs[COPY_OF]})"
         line = f"trial {trial.number:>3}  {end}  {seconds:.1f} s"
         if not self._progress.is_live:
-            line += f"   [{self._counts().done}/{self._study.n_trials}; best {self._best() or 'none yet'}]"
+            so_far = [f"{self._counts().done}/{self._study.n_trials}", self._best()]
+            line += f"  [{', '.join(filter(None, so_far))}]"
         self._progress.line(line)
-        self._show()
+        self._progress.update()
 
     def _tell_interrupt(self) -> None:
         self._progress.line("no more trials are handed out; those that run will finish. Ctrl-C again stops them now.")

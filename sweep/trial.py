@@ -18,6 +18,7 @@ from sweep.config import Config
 from sweep.errors import Stopped, SweepError
 from sweep.files import replacing
 from sweep.predictions import PREDICTIONS_FILE, Predictions
+from sweep.progress import LongEpochs
 from sweep.study import Handle, NoHandle
 from sweep.summary import in_words
 
@@ -158,7 +159,7 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
-        train_loader,
+        LongEpochs(train_loader, config.epochs),
         optimizer,
         scheduler,
         epochs=config.epochs,
