@@ -242,10 +242,14 @@ def _values(result: JobReturn) -> list[float] | None:
 def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:
     pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
     reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
+    metrics = dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {}
+    if not metrics and trial.last_step is not None:
+        metrics = {objectives[0]: trial.intermediate_values[trial.last_step]}
     return Ending(
         status=MLFLOW_STATUS[trial.state],
         reason=reason,
         copy_of=trial.user_attrs.get(COPY_OF),
-        params=trial.params,
-        metrics=dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {},
+        params=trial.system_attrs.get("fixed_params", {}) | trial.params,  # it may not have been given all yet
+        metrics=metrics,
+        epoch=trial.last_step or 0,
     )
