@@ -275,7 +275,7 @@ def _verdict_in_words(study: RunRecord, verdict: Verdict) -> list[str]:
         ]
         for one in verdict.candidates
     ]
-    lines = [*summary.aligned([header, *rows]), ""]
+    lines = [*summary.fitted(header, rows, spare=[4]), ""]
     lines.append(f"winner  {winner.name}: {objective} {rows[0][1]}, the mean of {len(winner.values)} fresh seeds")
     lacking = [one for one in verdict.candidates if len(one.values) < verdict.num_seeds]
     if lacking:

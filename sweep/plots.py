@@ -5,15 +5,17 @@ What is interactive is Plotly's, in HTML that needs no network; what is a pictur
 
 import base64
 import io
+import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from sweep.predictions import Mistake
 
@@ -22,13 +24,17 @@ BEST = "#d1495b"
 LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13},
-    "margin": {"l": 70, "r": 30, "t": 80, "b": 60},
-    "title_font_size": 15,
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
     "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
 }
-FINE_TICKS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-COARSE_TICKS = (1.0, 2.0, 5.0)
-MOST_TICKS = 9
+LOG_TICKS = ((1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0,))
+"""What may be written on a logarithmic axis, times the powers of ten: the first of these that are not too many."""
+LINEAR_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+MOST_TICKS = 6
+NARROWEST_GAP = 0.1
+"""The share of an axis that two values must lie apart to be written beside each other."""
+LONGEST_LABEL = 20
+LOG = " (log)"
 
 
 class Trial(NamedTuple):
@@ -54,10 +60,20 @@ class History(NamedTuple):
     """The best of the finished trials so far; not a number before the first of them."""
 
 
+class Plot(NamedTuple):
+    """What belongs together under one heading of a page."""
+
+    title: str
+    explanation: str
+    figures: list[go.Figure]
+
+
 class Axis(NamedTuple):
     """One searched setting against the objective."""
 
     key: str
+    name: str
+    """What is written along the axis."""
     is_log: bool
     settings: list[Any]
     values: list[float]
@@ -68,7 +84,7 @@ class Axis(NamedTuple):
 class Coordinate(NamedTuple):
     """One axis of the parallel coordinates: a place for each trial, and what is written at which places."""
 
-    key: str
+    name: str
     places: list[float]
     ticks: dict[float, str]
 
@@ -96,11 +112,12 @@ def history(trials: Sequence[Trial], direction: str) -> History:
     )
 
 
-def axis(trials: Sequence[Trial], key: str, is_log: bool) -> Axis:
-    """The facts of one setting's plot: the trials that have it, by their numbers."""
+def axis(trials: Sequence[Trial], key: str, is_log: bool, name: str = "") -> Axis:
+    """The facts of one setting's plot: the trials that have it, by their numbers; a logarithmic axis says so."""
     having = [trial for trial in by_number(trials) if key in trial.settings]
     return Axis(
         key,
+        (name or key) + LOG * is_log,
         is_log,
         [trial.settings[key] for trial in having],
         [trial.value for trial in having],
@@ -109,7 +126,7 @@ def axis(trials: Sequence[Trial], key: str, is_log: bool) -> Axis:
     )
 
 
-def coordinate(trials: Sequence[Trial], key: str, is_log: bool) -> Coordinate:
+def coordinate(trials: Sequence[Trial], key: str, is_log: bool, name: str = "") -> Coordinate:
     """The facts of one axis of the parallel coordinates.
 
     Numbers lie where they are, or where their logarithms are; other settings in the order of their names. A
@@ -117,7 +134,7 @@ def coordinate(trials: Sequence[Trial], key: str, is_log: bool) -> Coordinate:
     """
     given = [trial.settings.get(key) for trial in trials]
     known = [value for value in given if value is not None]
-    if all(_is_number(value) for value in known):
+    if all(is_number(value) for value in known):
         where = {value: math.log10(value) if is_log else float(value) for value in known}
         low, high = min(where.values()), max(where.values())
         ticks = _ticks(known, is_log)
@@ -125,17 +142,19 @@ def coordinate(trials: Sequence[Trial], key: str, is_log: bool) -> Coordinate:
         names = sorted({str(value) for value in known})
         where = {value: float(names.index(str(value))) for value in known}
         low, high = 0.0, float(len(names) - 1)
-        ticks = {float(i): name for i, name in enumerate(names)}
+        ticks = {float(i): _cut(name) for i, name in enumerate(names)}
     nowhere = low - max((high - low) / 6, 1e-3)
     if len(known) < len(given):
         ticks = {nowhere: "none"} | ticks
-    return Coordinate(key, [nowhere if value is None else where[value] for value in given], ticks)
+    return Coordinate(
+        _cut(name or key) + LOG * is_log, [nowhere if value is None else where[value] for value in given], ticks
+    )
 
 
 def draw_history(facts: History, objective: str) -> go.Figure:
     """Each trial's value, and the best so far."""
     scale = _Scale(objective, facts.values)
-    figure = go.Figure(layout=LAYOUT | {"title": f"{objective} of each trial, and the best so far"})
+    figure = go.Figure(layout=LAYOUT)
     for name, is_pruned, colour in (("finished", False, FINISHED), ("pruned", True, PRUNED)):
         chosen = [i for i, pruned in enumerate(facts.pruned) if pruned == is_pruned]
         if chosen:
@@ -156,26 +175,26 @@ def draw_history(facts: History, objective: str) -> go.Figure:
         name="best so far",
         hoverinfo="skip",
     )
-    figure.update_xaxes(title="trial", rangemode="nonnegative")
+    figure.update_xaxes(title="trial", **_tick_settings(_ticks(facts.numbers, is_log=False)))
     figure.update_yaxes(**scale.axis())
     return figure
 
 
-def draw_importances(shares: Mapping[str, float], num_trials: int) -> go.Figure:
+def draw_importances(shares: Mapping[str, float]) -> go.Figure:
     """A bar for each setting, the most important one on top."""
-    figure = go.Figure(
-        layout=LAYOUT | {"title": f"What set the best of {num_trials} trials apart (PED-ANOVA; a rough guide below 50)"}
-    )
+    figure = go.Figure(layout=LAYOUT)
     keys = list(shares)[::-1]
     figure.add_bar(
         x=[shares[key] for key in keys],
-        y=keys,
+        y=[_cut(key) for key in keys],
         orientation="h",
         marker={"color": FINISHED},
         text=[f"{shares[key]:.0%}" for key in keys],
+        textposition="outside",
+        cliponaxis=False,
     )
-    figure.update_xaxes(title="importance, in all 1", rangemode="tozero")
-    figure.update_yaxes(automargin=True)
+    figure.update_xaxes(title="share of the difference", range=[0, 1.12 * max(shares.values())], tickformat=".0%")
+    figure.update_yaxes(automargin=True, ticksuffix=" ")
     return figure
 
 
@@ -187,13 +206,13 @@ def draw_parallel(coordinates: Sequence[Coordinate], values: Sequence[float], ob
         heights = [-height for height in heights]
     ticks = {(-1 if scale.is_reversed else 1) * math.log10(place): text for place, text in scale.ticks().items()}
     dimensions = [
-        {"label": one.key, "values": one.places, "tickvals": list(one.ticks), "ticktext": list(one.ticks.values())}
+        {"label": one.name, "values": one.places, "tickvals": list(one.ticks), "ticktext": list(one.ticks.values())}
         for one in coordinates
     ]
     dimensions.append(
-        {"label": objective, "values": heights, "tickvals": list(ticks), "ticktext": list(ticks.values())}
+        {"label": _cut(objective) + LOG, "values": heights, "tickvals": list(ticks), "ticktext": list(ticks.values())}
     )
-    figure = go.Figure(layout=LAYOUT | {"title": "All settings of each trial; drag along an axis to select"})
+    figure = go.Figure(layout=LAYOUT)
     figure.add_parcoords(
         dimensions=dimensions,
         line={"color": heights, "colorscale": "Viridis", "reversescale": not scale.is_reversed},
@@ -202,50 +221,46 @@ def draw_parallel(coordinates: Sequence[Coordinate], values: Sequence[float], ob
         tickfont={"size": 11, "color": "#45525f"},
         rangefont={"size": 1, "color": "rgba(0,0,0,0)"},  # the ticks tell the ends
     )
-    figure.update_layout(margin={"t": 140, "l": 90, "r": 90})
+    figure.update_layout(margin={"t": 110, "l": 60, "r": 60, "b": 30}, meta=80 * len(dimensions))
     return figure
 
 
-def draw_axes(axes: Sequence[Axis], objective: str, best: int) -> go.Figure:
-    """A plot for each setting; trial `best` stands out."""
+def draw_axes(axes: Sequence[Axis], objective: str, best: int) -> list[go.Figure]:
+    """A figure for each setting, all with the same scale; trial `best` stands out."""
     scale = _Scale(objective, [value for one in axes for value in one.values])
-    num_columns = min(3, len(axes))
-    num_rows = math.ceil(len(axes) / num_columns)
-    figure = make_subplots(num_rows, num_columns, shared_yaxes=True, horizontal_spacing=0.04)
-    for i, facts in enumerate(axes):
-        place = {"row": i // num_columns + 1, "col": i % num_columns + 1}
-        for name, is_pruned, colour in (("finished", False, FINISHED), ("pruned", True, PRUNED), ("best", False, BEST)):
-            chosen = [
-                j
-                for j, number in enumerate(facts.numbers)
-                if (number == best if name == "best" else facts.pruned[j] == is_pruned and number != best)
-            ]
-            figure.add_scatter(
-                x=[facts.settings[j] if _is_number(facts.settings[j]) else str(facts.settings[j]) for j in chosen],
-                y=[scale.place(facts.values[j]) for j in chosen],
-                text=[
-                    f"trial {facts.numbers[j]}: {scale.text(facts.values[j])}<br>{facts.key}={facts.settings[j]}"
-                    for j in chosen
-                ],
-                hoverinfo="text",
-                mode="markers",
-                marker={"color": colour, "size": 11 if name == "best" else 8},
-                name=name,
-                legendgroup=name,
-                showlegend=i == 0,
-                **place,
-            )
-        figure.update_xaxes(title=facts.key, **_axis_of(facts), **place)
-    figure.update_yaxes(**scale.axis(title=False))
-    figure.update_yaxes(title=objective, col=1)
-    figure.update_layout(LAYOUT | {"title": f"{objective} along each setting", "height": max(450, 340 * num_rows)})
+    return [_draw_axis(facts, scale, best) for facts in axes]
+
+
+def _draw_axis(facts: Axis, scale: "_Scale", best: int) -> go.Figure:
+    figure = go.Figure(layout=LAYOUT)
+    for name, is_pruned, colour in (("finished", False, FINISHED), ("pruned", True, PRUNED), ("best", False, BEST)):
+        chosen = [
+            i
+            for i, number in enumerate(facts.numbers)
+            if (number == best if name == "best" else facts.pruned[i] == is_pruned and number != best)
+        ]
+        figure.add_scatter(
+            x=[facts.settings[i] if is_number(facts.settings[i]) else _cut(str(facts.settings[i])) for i in chosen],
+            y=[scale.place(facts.values[i]) for i in chosen],
+            text=[
+                f"trial {facts.numbers[i]}: {scale.text(facts.values[i])}<br>{facts.key}={facts.settings[i]}"
+                for i in chosen
+            ],
+            hoverinfo="text",
+            mode="markers",
+            marker={"color": colour, "size": 11 if name == "best" else 8},
+            name=name,
+        )
+    figure.update_xaxes(title=facts.name, **_axis_of(facts))
+    figure.update_yaxes(**scale.axis())
+    figure.update_layout(showlegend=False)
     return figure
 
 
 def draw_curves(trials: Sequence[Trial], objective: str, best: int) -> go.Figure:
     """The objective of each trial by epoch; pruned ones end with a cross, trial `best` stands out."""
     scale = _Scale(objective, [value for trial in trials for _, value in trial.curve])
-    figure = go.Figure(layout=LAYOUT | {"title": f"{objective} of each trial by epoch; pruned ones end in a cross"})
+    figure = go.Figure(layout=LAYOUT)
     named = set()
     for trial in sorted(trials, key=lambda trial: (trial.number == best, not trial.is_pruned, trial.number)):
         name = "best" if trial.number == best else "pruned" if trial.is_pruned else "finished"
@@ -269,18 +284,62 @@ def draw_curves(trials: Sequence[Trial], objective: str, best: int) -> go.Figure
             showlegend=name not in named,
         )
         named.add(name)
-    figure.update_xaxes(title="epoch", dtick=1 if max((len(trial.curve) for trial in trials), default=0) < 20 else None)
+    epochs = sorted({epoch for trial in trials for epoch, _ in trial.curve})
+    figure.update_xaxes(title="epoch", **_tick_settings(_ticks(epochs, is_log=False)))
     figure.update_yaxes(**scale.axis())
     return figure
 
 
-def to_html(figure: go.Figure, *, whole: bool = True) -> str:
-    """A page that needs no network; with `whole` false a part of one, which must have `plotly_script` before it."""
-    return figure.to_html(
-        full_html=whole,
-        include_plotlyjs=whole,
-        config={"displaylogo": False, "responsive": True},
-        default_height="95vh" if whole else 520,
+STYLE = """
+.plot { height: 400px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: .5rem; }
+.plots .plot { height: 300px; }
+.scroll { overflow-x: auto; }
+@media (max-width: 600px) { .plot { height: 330px; } }
+@media print {
+  .plot { break-inside: avoid; min-width: 0 !important; } .scroll { overflow: visible; }
+  h2, h2 + .remark { break-after: avoid; }
+}
+"""
+
+# What a screen is wide, paper is not; and a figure, once drawn, does not follow by itself.
+PRINT_SCRIPT = """<script>
+const figures = () => document.querySelectorAll(".plotly-graph-div");
+addEventListener("beforeprint", () => figures().forEach(
+  figure => {
+    const room = figure.closest(".plots") ? 335 : 680, width = Math.max(room, figure.layout.meta || 0);
+    figure.style.zoom = room / width;
+    Plotly.relayout(figure, { width });
+  }));
+addEventListener("afterprint", () => figures().forEach(figure => {
+  figure.style.zoom = 1;
+  Plotly.relayout(figure, { width: null });
+}));
+</script>"""
+
+
+def to_html(plot: Plot) -> str:
+    """`plot` as part of a page, which has STYLE, `plotly_script` and PRINT_SCRIPT once."""
+    parts = []
+    for figure in plot.figures:
+        part = figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            config={"displayModeBar": False, "responsive": True},
+            default_height="100%",
+        )
+        narrowest = figure.layout.meta or 0  # so many axes need it; a narrower screen scrolls
+        parts.append(f'<div class="scroll"><div class="plot" style="min-width: {narrowest}px">{part}</div></div>')
+    body = "".join(parts) if len(parts) == 1 else f'<div class="plots">{"".join(parts)}</div>'
+    return f'<h2>{escape(plot.title)}</h2><p class="remark">{escape(plot.explanation)}</p>{body}'
+
+
+def to_page(plot: Plot) -> str:
+    """`plot` as a page of its own, which needs no network."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(plot.title)}</title><style>body {{ font: 16px/1.5 system-ui, sans-serif; }}{STYLE}</style>"
+        f"{plotly_script()}</head><body>{to_html(plot)}{PRINT_SCRIPT}</body></html>\n"
     )
 
 
@@ -375,16 +434,14 @@ class _Scale:
     def text(self, value: float) -> str:
         return f"{value:.2%}" if self.is_reversed else f"{value:.4g}"
 
+    @property
+    def title(self) -> str:
+        """The objective, and that its axis is a logarithmic one."""
+        return f"{self.objective} (log of the error)" if self.is_reversed else self.objective + LOG
+
     def ticks(self) -> dict[float, str]:
         low, high = min(self._shown), max(self._shown)
-        for steps in (FINE_TICKS, COARSE_TICKS, (1.0,)):
-            exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            places = [step * 10.0**exponent for exponent in exponents for step in steps]
-            places = [place for place in places if low <= place <= high]
-            if len(places) <= MOST_TICKS:
-                break
-        places = sorted({low, high, *places}) if len(places) < 2 else places
-        ticks = {place: self._tick(place) for place in places}
+        ticks = {place: self._tick(place) for place in _log_ticks(low, high)}
         if self._has_perfect:
             ticks = {self._lowest: "100%"} | {
                 place: text for place, text in ticks.items() if place > 1.2 * self._lowest
@@ -392,41 +449,86 @@ class _Scale:
         return ticks
 
     def _tick(self, place: float) -> str:
-        return f"{100 * (1 - place):.4g}%" if self.is_reversed else f"{place:.3g}"
+        return f"{100 * (1 - place):.6g}%" if self.is_reversed else number(place)
 
-    def axis(self, *, title: bool = True) -> dict[str, Any]:
-        ticks = self.ticks()
+    def axis(self) -> dict[str, Any]:
         low, high = (math.log10(end) for end in (min(self._shown), max(self._shown)))
         margin = 0.06 * (high - low) or 0.1
         ends = [low - margin, high + margin]
         return {
             "type": "log",
             "range": ends[::-1] if self.is_reversed else ends,
-            "tickvals": list(ticks),
-            "ticktext": list(ticks.values()),
-            "title": self.objective if title else None,
+            "title": self.title,
+            "automargin": True,
+            **_tick_settings(self.ticks()),
         }
 
 
 def _axis_of(facts: Axis) -> dict[str, Any]:
-    if not all(_is_number(value) for value in facts.settings):
-        return {"type": "category"}
+    if not all(is_number(value) for value in facts.settings):
+        return {"type": "category", "automargin": True}
     ticks = _ticks(facts.settings, facts.is_log)
-    return {
-        "type": "log" if facts.is_log else "linear",
-        "tickvals": [10**place if facts.is_log else place for place in ticks],
-        "ticktext": list(ticks.values()),
-    }
+    at = {10**place if facts.is_log else place: text for place, text in ticks.items()}
+    return {"type": "log" if facts.is_log else "linear", **_tick_settings(at)}
+
+
+def _tick_settings(ticks: Mapping[float, str]) -> dict[str, Any]:
+    return {"tickvals": list(ticks), "ticktext": list(ticks.values()), "tickangle": 0}
 
 
 def _ticks(values: Sequence[float], is_log: bool) -> dict[float, str]:
-    """What to write on an axis of a setting: its values if they are few, else five between the ends; by their place."""
-    places = {math.log10(value) if is_log else float(value) for value in values}
-    if len(places) > 5:
-        low, high = min(places), max(places)
-        places = {low + (high - low) * i / 4 for i in range(5)}
-    return {place: f"{10**place if is_log else place:.3g}" for place in sorted(places)}
+    """What to write on an axis, by its place: the values if they are round and lie apart, else round numbers."""
+    ordered = sorted(set(values))
+    places = [math.log10(value) if is_log else float(value) for value in ordered]
+    gaps = [after - before for before, after in itertools.pairwise(places)]
+    are_round = all((isinstance(value, int) and value < 10_000) or float(f"{value:.2g}") == value for value in ordered)
+    if len(ordered) < 2 or (are_round and min(gaps) >= NARROWEST_GAP * sum(gaps)):
+        step = math.ceil(len(ordered) / MOST_TICKS) or 1
+        return {place: number(value) for place, value in list(zip(places, ordered, strict=True))[::step]}
+    low, high = ordered[0], ordered[-1]
+    if is_log:
+        return {math.log10(value): number(value) for value in _log_ticks(low, high)}
+    return {value: number(value) for value in _linear_ticks(low, high, all(isinstance(one, int) for one in ordered))}
 
 
-def _is_number(value: Any) -> bool:
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, both above 0, that lie about as far apart by their logarithms."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in LOG_TICKS:
+        found = [round(step * 10.0**exponent, 15 - exponent) for exponent in exponents for step in steps]
+        found = [one for one in found if low <= one <= high]
+        if len(found) <= MOST_TICKS:
+            break
+    found = found[:: math.ceil(len(found) / MOST_TICKS)] if found else found
+    return found if len(found) > 1 else _linear_ticks(low, high)
+
+
+def _linear_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers from `low` to `high`, `whole` ones if it is so."""
+    if low == high:
+        return [low]
+    rough = (high - low) / (MOST_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    steps = [step * power for step in LINEAR_STEPS if not whole or (step * power).is_integer()] or [1.0]
+    step = next((one for one in steps if one >= rough), steps[-1])
+    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def number(value: float) -> str:
+    """`value` as it is written on an axis: 1024, 0.0005, 20,000, 1e-5."""
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return re.sub(r"e([+-])0*", lambda found: f"e{found[1].replace('+', '')}", f"{value:.3g}")
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _cut(name: str) -> str:
+    """`name` without its middle, if it is too long for an axis."""
+    half = LONGEST_LABEL // 2 - 1
+    return name if len(name) <= LONGEST_LABEL else f"{name[:half]}..{name[-half:]}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether it can lie on an axis of numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool)

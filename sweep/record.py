@@ -29,7 +29,9 @@ class Ending(NamedTuple):
     params: Mapping[str, Any] = {}
     """Its values for the dimensions."""
     metrics: Mapping[str, float] = {}
-    """Its objectives' values."""
+    """Its objectives' values; of a trial that has not finished, the last one that it reported."""
+    epoch: int = 0
+    """After which they were so, 0 where that is not known."""
 
 
 @contextlib.contextmanager
@@ -78,8 +80,18 @@ def open_study(
 
 def _params(dimensions: Iterable[str]) -> list[str]:
     """The params of a trial that tell its values for `dimensions`; a list's length shows in its items."""
-    keys = [key.lstrip("+") for key in dimensions if not key.endswith(space.LENGTH)]
-    return [f"{key}.name" if key in GROUPS else key for key in keys]
+    return [_param(key) for key in dimensions if not key.endswith(space.LENGTH)]
+
+
+def _param(key: str) -> str:
+    key = key.lstrip("+")
+    return f"{key}.name" if key in GROUPS else key
+
+
+def _settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's values for the dimensions by the names under which its job records them."""
+    lengths = {key for key in params if key.endswith(space.LENGTH) and f"{key.removesuffix(space.LENGTH)}.0" in params}
+    return {_param(key): value for key, value in params.items() if key not in lengths}
 
 
 def _composed(config: DictConfig) -> str:
@@ -197,18 +209,21 @@ def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) 
         return
     runs = {run.trial_number: run for run in tracking.trials_of(tracking.find_study(name))}
     for number, ending in sorted(endings.items()):
+        settings = _settings(ending.params)
         if number in runs:
             if not _agrees(runs[number], ending):
                 tracking.close_run(runs[number], ending.status, ending.reason)
+            if ending.status != "FINISHED":  # its job may have ended before it could tell them
+                tracking.complete(runs[number], settings, ending.metrics, ending.epoch)
             continue
         missing = trial.Job(output_dir=folder / str(number), overrides=[], study=name, number=number)
         if ending.copy_of in runs:
             trial.record_copy(job.tracking.experiment, missing, runs[ending.copy_of])
         elif ending.status == "FINISHED":  # recorded elsewhere, or not at all
-            trial.record_values(job.tracking.experiment, missing, ending.params, ending.metrics)
+            trial.record_values(job.tracking.experiment, missing, settings, ending.metrics)
         else:
             error = Stopped(ending.reason) if ending.status == "KILLED" else SweepError(ending.reason)
-            trial.record_ended(job.tracking.experiment, missing, error)
+            trial.record_ended(job.tracking.experiment, missing, error, settings, ending.metrics, ending.epoch)
 
 
 def _agrees(run: RunRecord, ending: Ending) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -37,6 +38,8 @@ REPORT_FILE = "report.html"
 CONFIRMATION_FILE = "confirmation.txt"
 TABLE_FILE = "trials"
 MOST_MISTAKES = 24
+FAR_APART = 8
+"""By how much the largest of choices is larger than the smallest where a logarithmic axis suits them."""
 
 
 class Facts(NamedTuple):
@@ -182,15 +185,15 @@ def write(facts: Facts) -> Path:
     evaluation = None
     if len(facts.study.objectives) == 1 and trust.shows_test(facts.study.objectives, facts.dimensions):
         evaluation = _Evaluation.of(facts)
-    page = _page(facts, figures, rows, evaluation)
+    page = _page(facts, figures, evaluation)
     path = folder_of(facts.study) / REPORT_FILE
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "plots").mkdir()
-        for name, (_, figure) in figures.items():
-            (folder / "plots" / f"{name}.html").write_text(plots.to_html(figure), encoding="utf-8")
+        for name, plot in figures.items():
+            (folder / "plots" / f"{name}.html").write_text(plots.to_page(plot), encoding="utf-8")
         (folder / f"{TABLE_FILE}.csv").write_text(_csv(rows), encoding="utf-8")
         (folder / REPORT_FILE).write_text(page, encoding="utf-8")
         run.log_folder(folder)
@@ -234,33 +237,57 @@ def table(facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
-def draw(facts: Facts) -> dict[str, tuple[str, Any]]:
-    """The interactive plots by the names of their files, each with its title and the figure."""
+def draw(facts: Facts) -> dict[str, plots.Plot]:
+    """The interactive plots by the names of their files."""
     trials, objective = facts.plotted, facts.objective
     best = facts.best.trial_number
     keys = [key for key in facts.dimensions if len({str(one.settings.get(key)) for one in trials}) > 1]
-    is_log = {key: getattr(facts.dimensions[key], "log", False) for key in keys}
+    is_log = {key: _is_log(facts.dimensions[key]) for key in keys}
+    names = summary.short_names(facts.dimensions)
     figures = {
-        "optimisation_history": (
+        "optimisation_history": plots.Plot(
             "Optimisation history",
-            plots.draw_history(plots.history(trials, facts.direction), objective),
+            f"{objective} of each trial, and the best so far",
+            [plots.draw_history(plots.history(trials, facts.direction), objective)],
         )
     }
     curves = [one for one in trials if one.curve]
     if curves:
-        figures["learning_curves"] = ("Learning curves", plots.draw_curves(curves, objective, best))
+        figures["learning_curves"] = plots.Plot(
+            "Learning curves",
+            f"{objective} of each trial by epoch; pruned ones end in a cross",
+            [plots.draw_curves(curves, objective, best)],
+        )
     shares = importances(facts.dimensions, [(one.settings, one.value) for one in trials], facts.direction)
     if shares:
-        figures["parameter_importances"] = ("Importances", plots.draw_importances(shares, len(trials)))
+        figures["parameter_importances"] = plots.Plot(
+            "Importances",
+            f"What set the best of {len(trials)} trials apart (PED-ANOVA; a rough guide below 50 trials)",
+            [plots.draw_importances({names[key]: share for key, share in shares.items()})],
+        )
     if keys:
-        axes = [plots.axis(trials, key, is_log[key]) for key in keys]
-        coordinates = [plots.coordinate(trials, key, is_log[key]) for key in keys]
-        figures["parameters"] = ("Each parameter", plots.draw_axes(axes, objective, best))
-        figures["parallel_coordinates"] = (
+        axes = [plots.axis(trials, key, is_log[key], names[key]) for key in keys]
+        coordinates = [plots.coordinate(trials, key, is_log[key], names[key]) for key in keys]
+        figures["parameters"] = plots.Plot(
+            "Each parameter",
+            f"{objective} along each setting: finished trials blue, pruned ones grey, trial {best} red",
+            plots.draw_axes(axes, objective, best),
+        )
+        figures["parallel_coordinates"] = plots.Plot(
             "Parallel coordinates",
-            plots.draw_parallel(coordinates, [one.value for one in trials], objective),
+            "All settings of each trial, the better the brighter; drag along an axis to select",
+            [plots.draw_parallel(coordinates, [one.value for one in trials], objective)],
         )
     return figures
+
+
+def _is_log(dimension: BaseDistribution) -> bool:
+    """Whether a logarithmic axis suits: it was searched so, or the choices lie further apart the larger they are."""
+    choices = getattr(dimension, "choices", ())
+    if not choices:
+        return bool(getattr(dimension, "log", False))
+    are_positive = all(plots.is_number(one) and one > 0 for one in choices)
+    return are_positive and len(choices) > 2 and max(choices) / min(choices) >= FAR_APART
 
 
 class _Evaluation(NamedTuple):
@@ -325,52 +352,57 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
+WORD_BREAK = r"\1<wbr>"
+
 STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
-h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
+h1 { font-size: 1.6rem; margin-bottom: 0; overflow-wrap: anywhere; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
 p.best { font-size: 1.25rem; font-weight: 600; margin: .8rem 0 .3rem; }
 .remark { margin: .15rem 0; color: #45525f; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e7eb; white-space: nowrap; }
-th { background: #f5f7f9; } tr.best td { background: #fdf0f1; font-weight: 600; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; margin: .5rem 0; }
+th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #e3e7eb; }
+th { background: #f5f7f9; vertical-align: bottom; } tr.best td { background: #fdf0f1; font-weight: 600; }
+.trials td { max-width: 9em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.trials td:last-child { max-width: 4.5em; }
+table.settings th { text-align: left; font-weight: 400; overflow-wrap: anywhere; }
 pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: .85rem; }
 img { max-width: 100%; }
+@page { size: A4; margin: 12mm; }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 13px; }
+  tr, img { break-inside: avoid; } img { max-height: 240mm; }
+  table { font-size: 11px; } .trials :is(th, td):last-child { display: none; } th, td { padding: .15rem .4rem; }
+  pre { white-space: pre-wrap; font-size: 10px; }
+}
 """
 
 
-def _page(
-    facts: Facts, figures: dict[str, tuple[str, Any]], rows: list[dict[str, Any]], evaluation: _Evaluation | None
-) -> str:
+def _page(facts: Facts, figures: dict[str, plots.Plot], evaluation: _Evaluation | None) -> str:
     return "\n".join(
         [
             "<!doctype html>",
             f'<html lang="en"><head><meta charset="utf-8"><title>{escape(facts.name)}</title>',
             '<meta name="viewport" content="width=device-width">',
-            f"<style>{STYLE}</style>{plots.plotly_script()}</head><body>",
-            *_sections(facts, figures, rows, evaluation),
-            "</body></html>\n",
+            f"<style>{plots.STYLE}{STYLE}</style>{plots.plotly_script()}</head><body>",
+            *_sections(facts, figures, evaluation),
+            f"{plots.PRINT_SCRIPT}</body></html>\n",
         ]
     )
 
 
-def _sections(
-    facts: Facts, figures: dict[str, tuple[str, Any]], rows: list[dict[str, Any]], evaluation: _Evaluation | None
-) -> Iterator[str]:
+def _sections(facts: Facts, figures: dict[str, plots.Plot], evaluation: _Evaluation | None) -> Iterator[str]:
     yield f"<h1>Study {escape(facts.name)}</h1>"
     counts, objectives = summary.counts_in_words(facts.trials), ", ".join(facts.study.objectives)
     yield f"<p>{escape(counts)}; searched for the best {escape(objectives)}</p>"
-    for i, line in enumerate(summary.best_lines(facts.study, facts.front, list(facts.dimensions))):
-        yield f'<p class="{"best" if i == 0 else "remark"}">{escape(line)}</p>'
+    yield from _best(facts)
     yield from (f'<p class="remark">{escape(remark)}</p>' for remark in facts.remarks)
     confirmation = tracking.read_text(facts.study, CONFIRMATION_FILE)
     if confirmation:
         yield f"<h2>Confirmed with fresh seeds</h2><pre>{escape(confirmation)}</pre>"
         if facts.best.name not in confirmation:
             yield f'<p class="remark">That was before {escape(facts.best.name)} was found.</p>'
-    for title, figure in figures.values():
-        yield f"<h2>{escape(title)}</h2>{plots.to_html(figure, whole=False)}"
+    yield from map(plots.to_html, figures.values())
     if evaluation is not None:
         yield f"<h2>Trial {facts.front[0].trial_number} on the test set</h2>"
         for name in ("confusion_matrix.png", "most_confidently_wrong.png"):
@@ -379,40 +411,70 @@ def _sections(
         if evaluation.without_images:
             yield f'<p class="remark">The mistakes cannot be shown: {escape(evaluation.without_images)}</p>'
         yield _html_table(
+            ["class", "accuracy", "correct", "images"],
             [
-                {"class": name, "accuracy": f"{correct / max(1, images):.2%}", "correct": correct, "images": images}
+                [name, f"{correct / max(1, images):.2%}", f"{correct}", f"{images}"]
                 for name, (correct, images) in zip(evaluation.classes, evaluation.per_class, strict=True)
-            ]
+            ],
         )
-    yield f"<h2>All trials</h2>{_html_table(_in_words(rows, facts.study.objectives), facts.front)}"
+    yield "<h2>All trials</h2>"
+    yield _table_of(facts, summary.ranked(facts.trials, facts.study.objectives, facts.study.directions))
     composed = tracking.read_text(facts.study, CONFIG_FILE)
     if composed:
         yield f"<h2>The composed config</h2><pre>{escape(composed)}</pre>"
 
 
-def _html_table(rows: Sequence[dict[str, Any]], marked: Sequence[RunRecord] = ()) -> str:
-    numbers = {run.trial_number for run in marked}
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = "".join(
-        f"<tr{' class=best' if row.get('trial') in numbers else ''}>"
-        + "".join(f"<td>{escape(str(value))}</td>" for value in row.values())
-        + "</tr>"
-        for row in rows
+def _best(facts: Facts) -> Iterator[str]:
+    """The best trial with its settings, a line for each, or those on the Pareto front."""
+    for line in summary.best_lines(facts.study, facts.front)[:1]:
+        yield f'<p class="best">{escape(line[0].upper() + line[1:])}</p>'
+    if len(facts.study.objectives) > 1:
+        yield _table_of(facts, facts.front)
+        return
+    settings = summary.settings_of(facts.best, facts.dimensions)
+    rows = "".join(
+        f"<tr><th>{escape(key)}</th><td>{escape(summary.short(value))}</td></tr>" for key, value in settings.items()
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    yield f'<table class="settings">{rows}</table>'
 
 
-def _in_words(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> list[dict[str, Any]]:
-    """`rows` with their numbers as a person reads them."""
+def _table_of(facts: Facts, trials: Sequence[RunRecord]) -> str:
+    """A row for each of `trials` with what differs between them, and below it what does not."""
+    columns, common = summary.compared(trials, facts.dimensions)
+    best = {run.run_id for run in facts.front}
+    header = ["trial", *facts.study.objectives, *columns, "seconds", "status", "run"]
+    rows = [
+        [
+            str(run.trial_number),
+            *(summary.metric_in_words(run, objective) for objective in facts.study.objectives),
+            *(summary.bare(cells[i]) for cells in columns.values()),
+            f"{run.seconds:.1f}",
+            summary.status_in_words(run),
+            run.run_id,
+        ]
+        for i, run in enumerate(trials)
+    ]
+    marked = [i for i, run in enumerate(trials) if run.run_id in best and len(best) < len(trials)]
+    told = ", ".join(f"{key}={summary.short(value)}" for key, value in common.items())
+    below = f'<p class="remark">The same in all: {escape(told)}</p>' if told else ""
+    return _html_table(header, rows, marked, "trials") + below
 
-    def in_words(name: str, value: Any) -> Any:
-        if value is None:
-            return "-"
-        if name in objectives:
-            return summary.value_in_words(name, value)
-        return f"{value:.4g}" if isinstance(value, float) and name != "seconds" else value
 
-    return [{name: in_words(name, value) for name, value in row.items()} for row in rows]
+def _html_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[int] = (), kind: str = ""
+) -> str:
+    """A table, for STYLE of this `kind`, in which rows at the places `marked` stand out."""
+    # A long name goes on in the next line; a long cell is cut by STYLE, and copied whole.
+    head = "".join(f"<th>{re.sub('([/_])', WORD_BREAK, escape(name))}</th>" for name in header)
+    body = "".join(
+        f"<tr{' class=best' if i in marked else ''}>"
+        + "".join(f'<td title="{escape(cell)}">{escape(cell)}</td>' for cell in row)
+        + "</tr>"
+        for i, row in enumerate(rows)
+    )
+    return (
+        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 
 if __name__ == "__main__":

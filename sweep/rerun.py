@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sweep import data, loop, tracking, trial
 from sweep.arguments import Parser
-from sweep.config import Config
+from sweep.config import PARAMETERS, Config
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
 from sweep.study import Handle
 from sweep.tracking import RunRecord
@@ -242,7 +242,7 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
         folder_then: Where the weights of `then` are, if it finished.
         folder_now: Where those of `now` are.
     """
-    histories = tracking.history_of(then), tracking.history_of(now)
+    histories = _measured(then), _measured(now)
     weights: tuple[dict[str, Tensor], ...] = ({}, {})
     if _ending(then) == ended == FINISHED:
         weights = tuple(trial.load_weights(folder) for folder in (folder_then, folder_now))
@@ -255,6 +255,11 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
         metrics=differing_metrics(*histories),
         weights=differing_weights(*weights),
     )
+
+
+def _measured(run: RunRecord) -> dict[str, dict[int, float]]:
+    """The metrics of `run` by epoch, but for the number of parameters, which runs have once, or in every epoch."""
+    return {name: values for name, values in tracking.history_of(run).items() if name != PARAMETERS}
 
 
 def differing_metrics(

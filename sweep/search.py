@@ -20,11 +20,11 @@ from sweep import launchers, record
 from sweep.config import Config
 from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
 from sweep.files import replacing
-from sweep.progress import Counts, Progress
+from sweep.progress import Counts, Progress, Running, Standing
 from sweep.record import Ending
 from sweep.slots import TIMEOUT, Stop, keep_busy
 from sweep.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, was_interrupted
-from sweep.summary import in_words, none_finished
+from sweep.summary import in_words, none_finished, value_in_words
 from sweep.tracking import INTERRUPTED
 
 SECONDS_TO_TELL = 60
@@ -77,8 +77,7 @@ class Search:
         """
         self._study.settle_dead()
         self._settle_record()
-        self._progress = Progress(self._study.n_trials, self._counts())
-        self._show()
+        self._progress = Progress(self._study.n_trials, self._standing)
         threading.Thread(target=self._keep_telling, daemon=True).start()
         try:
             with self._stop.on_interrupt(self._tell_interrupt):
@@ -117,7 +116,7 @@ class Search:
         trial = self._study.claim(self._overrides, self._stop)
         if trial is None:
             return False
-        self._show()
+        self._progress.update()
         started = time.perf_counter()
         twin = None if isinstance(trial.job, Exception) else self._study.twin_of(trial)
         if twin is not None:
@@ -186,8 +185,16 @@ class Search:
             failed=states[TrialState.FAIL],
         )
 
-    def _show(self) -> None:
-        self._progress.update(self._counts(), self._best())
+    def _standing(self) -> Standing:
+        trials = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
+        return Standing(self._counts(), self._best(), [Running(trial.number, self._epoch(trial)) for trial in trials])
+
+    def _epoch(self, trial: FrozenTrial) -> str:
+        """Which epoch a trial is in; nothing where its job does not say, as of several objectives."""
+        if len(self._job.objective) > 1 or self._study.address is None:
+            return ""
+        epochs = trial.params.get("epochs", self._job.epochs)
+        return f"{min((trial.last_step or 0) + 1, epochs)}/{epochs}"
 
     def _best(self) -> str:
         """The best so far in words, nothing if there is none."""
@@ -196,7 +203,7 @@ class Search:
             return ""
         if len(self._job.objective) > 1:
             return f"{len(best)} on the front"
-        return f"{in_words(dict(zip(self._job.objective, best[0].values, strict=True)))} (trial {best[0].number})"
+        return f"best {value_in_words(self._job.objective[0], best[0].values[0])} (trial {best[0].number})"
 
     def _tell(self, trial: FrozenTrial, seconds: float) -> None:
         if trial.state == TrialState.COMPLETE:
@@ -212,9 +219,10 @@ class Search:
             end += f"  (same settings as trial {trial.user_attrs[COPY_OF]})"
         line = f"trial {trial.number:>3}  {end}  {seconds:.1f} s"
         if not self._progress.is_live:
-            line += f"   [{self._counts().done}/{self._study.n_trials}; best {self._best() or 'none yet'}]"
+            so_far = [f"{self._counts().done}/{self._study.n_trials}", self._best()]
+            line += f"  [{', '.join(filter(None, so_far))}]"
         self._progress.line(line)
-        self._show()
+        self._progress.update()
 
     def _tell_interrupt(self) -> None:
         self._progress.line("no more trials are handed out; those that run will finish. Ctrl-C again stops them now.")
@@ -308,10 +316,14 @@ def _process_in_words(trial: FrozenTrial) -> str:
 def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:
     pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
     reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
+    metrics = dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {}
+    if not metrics and trial.last_step is not None:
+        metrics = {objectives[0]: trial.intermediate_values[trial.last_step]}
     return Ending(
         status=MLFLOW_STATUS[trial.state],
         reason=reason,
         copy_of=trial.user_attrs.get(COPY_OF),
-        params=trial.params,
-        metrics=dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {},
+        params=trial.system_attrs.get("fixed_params", {}) | trial.params,  # it may not have been given all yet
+        metrics=metrics,
+        epoch=trial.last_step or 0,
     )

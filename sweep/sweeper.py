@@ -33,6 +33,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import interrupts, launchers, workers
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
+from sweep.progress import say_at_once
 
 if TYPE_CHECKING:
     import optuna
@@ -73,6 +74,7 @@ class GridSweeper(BasicSweeper):
         launchers.prepare(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
+        say_at_once(f"study {self.study_name}: checking the values to try ...")
         from sweep import record
 
         assert self.config is not None
@@ -194,6 +196,7 @@ class OptunaSweeper(PluginSweeper):
         self.folder = _folder(config)
 
     def sweep(self, arguments: list[str]) -> None:
+        say_at_once(f"study {self.name}: checking the search space ...")
         from sweep import samplers, study, tracking
 
         impl = self.sweeper
@@ -261,6 +264,7 @@ class OptunaSweeper(PluginSweeper):
         from sweep import record, tracking
         from sweep.search import Search, tell_best, write_results
         from sweep.slots import Stop
+        from sweep.summary import whole_lists, wrapped
 
         stop = Stop(self.timeout)
         suggest = functools.partial(self._suggest, searched, _threads_of(job, launcher, num_slots))
@@ -268,7 +272,8 @@ class OptunaSweeper(PluginSweeper):
         go_on = f"go on with it: {_command(self.name)}"
         keys = list(searched.dimensions)
         # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
-        print(f"study {self.name}: searching {', '.join(keys)} for the best {', '.join(job.objective)}")
+        what = ", ".join(whole_lists(keys))
+        print(wrapped(f"study {self.name}: searching {what} for the best {', '.join(job.objective)}"))
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
         table = stopped = ""
         dimensions, run_id = searched.dimensions, shared.recall("run") or None

@@ -78,6 +78,8 @@ PROCESSOR_TAG = "sweep.processor"
 PRECISION_TAG = "sweep.precision"
 THREADS_TAG = "sweep.num_threads"
 TORCH_TAG = "sweep.torch"
+PARAMETERS_TAG = "sweep.parameters"
+"""How many numbers of the model are trained."""
 OVERRIDES_TAG = "sweep.overrides"
 CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
@@ -601,6 +603,15 @@ def close_run(run: "RunRecord", status: str, reason: str) -> None:
         client.set_terminated(run.run_id, status)
     else:
         client.update_run(run.run_id, status)  # it keeps the time when it ended
+
+
+def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, float], epoch: int) -> None:
+    """Add to an ended run what it lacks of its `params`, and of the `metrics` that it had after `epoch`."""
+    record = MLflowRun(run.run_id)
+    if missing := {key: value for key, value in params.items() if key not in run.params}:
+        record.log_params(missing)
+    if lacking := {key: value for key, value in metrics.items() if key not in run.metrics}:
+        record.log_metrics(lacking, step=epoch)
 
 
 def _experiment_id(name: str) -> str:

@@ -29,6 +29,7 @@ from omegaconf import DictConfig
 from sweep import ROOT, environment
 from sweep.arguments import check_training
 from sweep.errors import SweepError, explain, without_password
+from sweep.progress import say_at_once
 from sweep.sweeper import build_pruner, register
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ CALLBACKS = ("sweep.leftovers.RemoveRefused", "hydra.experimental.callbacks.*")
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config", execution_whitelist=CALLBACKS)
 def main(cfg: DictConfig) -> float | list[float] | None:
     """Train the job that Hydra composed and return its objective, or several, which is what a sweeper searches for."""
-    from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
-
     hydra_config = HydraConfig.get()
     in_study = hydra_config.mode == RunMode.MULTIRUN
+    if not in_study:
+        say_at_once("checking the settings ...")
+    from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
+
     job = _job_of_study(hydra_config) if in_study else trial.Job(*_origin(hydra_config))
     try:
         checked = config.parse(cfg)

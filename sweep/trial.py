@@ -21,6 +21,7 @@ from sweep.config import Config
 from sweep.errors import Stopped, SweepError, in_one_line
 from sweep.files import replacing
 from sweep.predictions import PREDICTIONS_FILE, Predictions
+from sweep.progress import LongEpochs
 from sweep.study import Handle, NoHandle
 from sweep.summary import in_words
 
@@ -112,10 +113,28 @@ def run(config: Config, job: Job) -> list[float] | None:
         return None
 
 
-def record_ended(experiment: str, job: Job, error: SweepError | Stopped) -> None:
-    """Record a study's trial that was not trained, so that MLflow lacks none that Optuna has."""
+def record_ended(
+    experiment: str,
+    job: Job,
+    error: SweepError | Stopped,
+    params: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    epoch: int = 0,
+) -> None:
+    """Record a study's trial that was not trained to its end, so that MLflow lacks none that Optuna has.
+
+    Args:
+        experiment: MLflow's.
+        job: The trial's.
+        error: Why it ended.
+        params: Its values for what was searched, as far as they are known.
+        metrics: What it had reported after `epoch`.
+        epoch: The last one that it reported.
+    """
     tracking.connect()
-    with contextlib.suppress(SweepError, Stopped), _open_run(experiment, job, {}):
+    with contextlib.suppress(SweepError, Stopped), _open_run(experiment, job, {}) as record:
+        record.log_params(params or {})
+        record.log_metrics(metrics or {}, step=epoch)
         raise error
 
 
@@ -171,12 +190,14 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     with replacing(job.output_dir / CONFIG_FILE) as part:
         part.write_text(configs.to_yaml(config))
     record.log_params(configs.flatten(config))
-    record.log_tags(circumstances(device, precision))
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    record.log_tags(circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
     record.log_dataset(config.data.name, dataset.digest, config.data.origin)
     record.log_file(job.output_dir / CONFIG_FILE)
     log.info(
-        "%s on %s: %s, %s, %d threads; %d images to train on",
+        "%s with %s parameters on %s: %s, %s, %d threads; %d images to train on",
         config.model.name,
+        f"{num_parameters:,}",
         config.data.name,
         device,
         str(precision).removeprefix("torch."),
@@ -184,12 +205,11 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
         len(splits.train.labels),
     )
 
-    num_parameters = sum(parameter.numel() for parameter in network.parameters())
     metrics: dict[str, float] = {}
     evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
-        train_loader,
+        LongEpochs(train_loader, config.epochs),
         optimizer,
         scheduler,
         epochs=config.epochs,
@@ -201,10 +221,14 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
             evaluations[split] = evaluation = loop.evaluate(network.eval(), loader)
             loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
-        metrics[configs.PARAMETERS] = num_parameters
+        if configs.PARAMETERS in config.objective:
+            metrics[configs.PARAMETERS] = num_parameters
         # MLflow's pages list metrics as they come, and compare runs by the first.
         metrics = dict(sorted(metrics.items(), key=lambda metric: metric[0] not in config.objective))
-        record.log_metrics(metrics, step=result.epoch)
+        # Its pages order charts by name, so that what never changes would be the first curve: a tag tells it, and
+        # one point where it is an objective.
+        told_before = {configs.PARAMETERS} if result.epoch > 1 else set()
+        record.log_metrics({key: metrics[key] for key in metrics if key not in told_before}, step=result.epoch)
         log.info("epoch %d/%d  %s", result.epoch, config.epochs, in_words(metrics))
         job.handle.report(metrics[config.objective[0]], result.epoch)
         if result.epoch < config.epochs and (reason := job.handle.reason_to_stop()):

@@ -1,3 +1,5 @@
+import pytest
+
 from sweep import summary
 from sweep.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, RunRecord, best_of
 
@@ -68,3 +70,89 @@ def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
         "look    mlflow ui",
     ]
     assert told[-1] == "fetch   sweep best --study mine"
+
+
+def wide_trial(number: int, value: float, widths: tuple[int, ...], **params: str) -> RunRecord:
+    return trial(number, value, **{f"model__widths__{i}": str(width) for i, width in enumerate(widths)}, **params)
+
+
+KEYS = ["model.widths.length", "model.widths.0", "model.widths.1", "model.widths.2", "model.dropout", "optimizer.lr",
+        "data.batch_size"]  # fmt: skip
+OTHERS = ["optimizer", "model.activation", "data.augmentation.random_erasing_probability"]
+WIDE = [
+    wide_trial(
+        number, 0.9 + number / 100, widths, model__dropout="0.0033612", optimizer__lr=f"0.0012345{number}",
+        data__batch_size="512", optimizer__name="sgd" if number else "adam", model__activation="gelu" * (number + 1),
+        data__augmentation__random_erasing_probability=f"0.1{number}",
+    )
+    for number, widths in enumerate([(913,), (734, 108, 83), (546, 72)])
+]  # fmt: skip
+
+
+def test_a_list_is_one_column_names_are_short_and_what_all_have_in_common_is_told_once() -> None:
+    lines = summary.table(WIDE, ["test/accuracy"], ["maximize"], KEYS).splitlines()
+    assert lines[0].split() == ["trial", "test/accuracy", "widths", "lr", "seconds", "status"]
+    assert [line.split()[2] for line in lines[1:4]] == ["546,72", "734,108,83", "913"]
+    assert lines[4:] == ["the same in all: model.dropout=0.003361  data.batch_size=512"]
+
+
+def test_names_are_as_short_as_they_can_be_told_apart() -> None:
+    keys = ["optimizer.lr", "scheduler.lr", "model.dropout", "model.widths.0", "data.length", "job.seconds", "+a.b"]
+    assert list(summary.short_names(keys).values()) == [
+        "optimizer.lr", "scheduler.lr", "dropout", "widths.0", "data.length", "job.seconds", "b",
+    ]  # fmt: skip
+
+
+def test_a_setting_called_length_is_no_list() -> None:
+    assert summary.whole_lists(["text.length", "model.widths.length"], {"model.widths.0"}) == [
+        "text.length", "model.widths",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 160])
+def test_the_table_is_as_wide_as_the_terminal_and_names_what_it_leaves_out(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = summary.table(WIDE, ["test/accuracy"], ["maximize"], [*KEYS, *OTHERS])
+    assert max(map(len, table.splitlines())) <= columns
+    for name in ("lr", "optimizer", "activation", "probability", "seconds"):
+        assert name in table
+    for value in ("92.00%", "91.00%", "90.00%", "546,72", "finished"):
+        assert value in table
+    assert ("no room for" in table) == (columns < 100)
+
+
+def test_the_table_of_the_default_study_loses_no_column_at_80(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    trials = [one._replace(params=one.params | {"model.dropout": f"0.01234{i}", "data.batch_size": str(256 * 2**i)})
+              for i, one in enumerate(WIDE)]  # fmt: skip
+    lines = summary.table(trials, ["test/accuracy"], ["maximize"], KEYS).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split() for line in lines[:2]] == [
+        ["test/", "batch_"], ["trial", "accuracy", "widths", "dropout", "lr", "size", "seconds", "status"],
+    ]  # fmt: skip
+
+
+def test_a_long_name_in_a_cell_is_cut_before_a_column_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    trials = [trial(i, 0.9, model__activation=f"{i}_" + "long" * 20) for i in range(2)]
+    table = summary.table(trials, ["test/accuracy"], ["maximize"], ["model.activation"])
+    assert max(map(len, table.splitlines())) <= 60
+    assert "0_longlonglong.." in table
+    assert "no room" not in table
+
+
+def test_whole_numbers_keep_all_their_digits() -> None:
+    assert [summary.short(value) for value in ("16384", "-5", "0.0123456", "[16384,0.123456]", "relu", "")] == [
+        "16384", "-5", "0.01235", "[16384,0.1235]", "relu", "",
+    ]  # fmt: skip
+
+
+def test_remarks_are_wrapped_for_a_terminal_and_left_whole_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    remark = summary.INDENT + "word " * 30
+    assert summary.wrapped(remark) == remark
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = summary.wrapped(remark).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(summary.INDENT) and len(line) <= 80 for line in lines)

@@ -231,9 +231,9 @@ def test_a_group_and_a_list_can_be_searched_and_are_shown(project: Project) -> N
     )  # fmt: skip
     assert finished.status == 0, finished.err
     rows = finished.out[finished.out.index("trial  test/accuracy") :].splitlines()
-    assert rows[0].split()[2:4] == ["model.widths", "optimizer"]
+    assert rows[0].split()[2:4] == ["widths", "optimizer"]
     assert sorted(tuple(row.split()[2:4]) for row in rows[1:5]) == [
-        ("[16,8]", "adam"), ("[16,8]", "adamw"), ("[16]", "adam"), ("[16]", "adamw"),
+        ("16", "adam"), ("16", "adamw"), ("16,8", "adam"), ("16,8", "adamw"),
     ]  # fmt: skip
 
 
