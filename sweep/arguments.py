@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from sweep import ROOT
 from sweep.errors import SweepError
+from sweep.files import expanded
 
 OF_MANY_RUNS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper", "hydra.launcher", "hydra.sweep")
 """Groups and keys that mean something only where there are many runs."""
@@ -42,9 +43,9 @@ def text_given(given: str) -> str:
 def path_given(given: str) -> Path:
     """The path that was given, with `~` for the home folder, which not every shell expands after `=`."""
     try:
-        return Path(text_given(given)).expanduser()
-    except RuntimeError as error:  # of a user who is not there
-        raise argparse.ArgumentTypeError(f"{given}: {error}") from error
+        return expanded(text_given(given))
+    except SweepError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def training_command(*words: str) -> str:

@@ -9,11 +9,14 @@ ImageTransform does the last two; its `inverse` undoes them.
 
 import dataclasses
 import functools
+import gzip
 import hashlib
 import os
 import tempfile
+import traceback
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
@@ -21,11 +24,15 @@ from urllib.error import URLError
 
 import torch
 from filelock import FileLock
+from hydra.utils import to_absolute_path
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sweep.errors import SweepError, require
+from sweep import ROOT
+from sweep.errors import SweepError, in_one_line, require
+from sweep.files import expanded
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 EVALUATION_BATCH_SIZE = 1000
 IMAGES_HEADER, LABELS_HEADER = 16, 8
 """Bytes before the data in MNIST's files (http://yann.lecun.com/exdb/mnist/)."""
+ROOT_VARIABLE = "SWEEP_DATA_ROOT"
 
 
 class LabelledImages(NamedTuple):
@@ -61,7 +69,7 @@ class DataConfig(ABC):
     """What `data=NAME` calls it; a Literal in each subclass."""
 
     root: str
-    """The folder that holds, or will hold, the files."""
+    """The folder that holds, or will hold, the files; absolute once it is here, wherever the job then runs."""
 
     batch_size: int
     """Images in a training batch."""
@@ -74,27 +82,23 @@ class DataConfig(ABC):
 
     image_shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
-    num_train: ClassVar[int]
-    """Images in the training set, those held out included."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """The file in `root` that holds the training set, and the one that holds the test set, for errors to name."""
     origin: ClassVar[str]
     """The address the data set comes from."""
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.validation < self.num_train,
-            "data.validation",
-            self.validation,
-            f"must be 0 or more and below {self.num_train}, the training images of {self.name}",
-        )
-        left = self.num_train - self.validation
-        require(
-            1 <= self.batch_size <= left,
-            "data.batch_size",
-            self.batch_size,
-            f"must be 1 or more and at most {left}, the images to train on",
-        )
+        if "://" not in self.root:
+            object.__setattr__(self, "root", to_absolute_path(str(expanded(self.root))))
+        # How many images there are at most is known once they are read, see `load`.
+        require(self.validation >= 0, "data.validation", self.validation, "must be 0 or more")
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be 1 or more")
         most = min(self.image_shape[1:]) - 1
         require(0 <= self.shift <= most, "data.shift", self.shift, f"must be 0 or more and at most {most} pixels")
+
+    def is_there(self) -> bool:
+        """Whether `root` has all of the files."""
+        return all((Path(self.root) / file).is_file() for file in self.files)
 
     def prepare(self) -> None:
         """Get the files on disk and check them; nothing to do where they are built in.
@@ -102,11 +106,16 @@ class DataConfig(ABC):
         Raises:
             SweepError: They can be neither found nor downloaded, or one is damaged.
         """
-        return
+        for file in self.files:
+            if not (Path(self.root) / file).is_file():
+                raise SweepError(
+                    f"data.root={self.root}: there is no file {file} in it; "
+                    f"{self.name} is read from {' and '.join(self.files)}"
+                )
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        """The training set and the test set, after `prepare`."""
+        """The training set and the test set, after `prepare`; `load` checks them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +132,17 @@ class _IDXConfig(DataConfig):
 
     @property
     def folder(self) -> Path:
-        """Where torchvision looks for the files."""
+        """Where torchvision looks for the files, and where they are unpacked and downloaded to."""
         return Path(self.root) / self.torchvision_name / "raw"
 
+    def is_there(self) -> bool:
+        return all(self._path(file).is_file() for file in self.checksums)
+
     def prepare(self) -> None:
-        if not self._is_complete():
-            self._download()
+        if not self.is_there():
+            self._fetch()
         for file, checksum in self.checksums.items():
-            path = self.folder / file
+            path = self._path(file)
             if path.stat().st_size != self._size_of(file) or checksum not in (None, _md5(path)):
                 raise SweepError(
                     f"data.root={self.root}: {path} is damaged ({path.stat().st_size} of {self._size_of(file)} bytes, "
@@ -142,7 +154,7 @@ class _IDXConfig(DataConfig):
 
     def _map(self, prefix: str, num_images: int) -> LabelledImages:
         """The files' own bytes after their headers, mapped: processes that read them share one copy in memory."""
-        files = (self.folder / f"{prefix}-images-idx3-ubyte", self.folder / f"{prefix}-labels-idx1-ubyte")
+        files = (self._path(f"{prefix}-images-idx3-ubyte"), self._path(f"{prefix}-labels-idx1-ubyte"))
         images, labels = (
             torch.from_file(str(file), shared=False, size=self._size_of(file.name), dtype=torch.uint8) for file in files
         )
@@ -153,34 +165,81 @@ class _IDXConfig(DataConfig):
 
         return getattr(torchvision.datasets, self.torchvision_name)
 
-    def _is_complete(self) -> bool:
-        return all((self.folder / file).is_file() for file in self.checksums)
+    def _places(self) -> tuple[Path, ...]:
+        """The folders in which people put files that they fetched by hand, or that `root` itself may be."""
+        root = Path(self.root)
+        return self.folder, root, root / self.torchvision_name, root / "raw"
+
+    def _path(self, file: str) -> Path:
+        """Where `file` is; outside of `folder` it is known by its checksum alone, for other data have these names."""
+        expected = self.folder / file
+        if not expected.is_file() and self.checksums[file] is not None:
+            for path in (place / file for place in self._places()):
+                if path.is_file() and path.stat().st_size == self._size_of(file) and _md5(path) == self.checksums[file]:
+                    return path
+        return expected
 
     def _size_of(self, file: str) -> int:
         num_images = self.num_train if file.startswith("train") else self.num_test
         _, height, width = self.image_shape
         return IMAGES_HEADER + num_images * height * width if "images" in file else LABELS_HEADER + num_images
 
-    def _download(self) -> None:
-        """Download under a lock, into a temporary folder, and move each finished file into place."""
+    def _fetch(self) -> None:
+        """Unpack what is here packed, download what is not, and move each finished file into place; under a lock."""
         torchvision_class = self._torchvision_class()
         try:
             Path(self.root).mkdir(parents=True, exist_ok=True)
             with FileLock(Path(self.root) / f".{self.name}.lock"):
-                if self._is_complete():  # by another process, while this one waited
+                if self.is_there():  # by another process, while this one waited
                     return
-                with tempfile.TemporaryDirectory(dir=self.root, prefix=".download-") as folder:
-                    downloaded = Path(torchvision_class(folder, download=True).raw_folder)
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    for file in self.checksums:
-                        os.replace(downloaded / file, self.folder / file)
+                with tempfile.TemporaryDirectory(dir=self.root, prefix=".download-") as temporary:
+                    self._move_in(self._unpack(Path(temporary)))
+                    if not self.is_there():
+                        downloaded = Path(torchvision_class(temporary, download=True).raw_folder)
+                        self._move_in(downloaded / file for file in self.checksums)
         except (RuntimeError, URLError, OSError) as error:
             tried = ", ".join(torchvision_class.mirrors)
             raise SweepError(
-                f"data.root={self.root}: no {self.name} in {self.folder}, and no download from {tried} "
-                f"({_last_line(error)}); put its four files there, point data.root or SWEEP_DATA_ROOT "
-                "to a folder that has them, or use data=digits, which needs none"
+                f"data.root={self.root}: no {self.name} in {self.folder}{self._unknown()}, and no download from "
+                f"{tried} ({_last_line(error)}); put its four files there, packed as .gz or not: "
+                f"{', '.join(self.checksums)}; or point data.root or {ROOT_VARIABLE} to a folder that has them, "
+                "or use data=digits, which needs none"
             ) from error
+
+    def _unpack(self, folder: Path) -> list[Path]:
+        """Unpack into `folder` each file that is missing and lies packed in one of `_places`, known by its checksum."""
+        unpacked = []
+        for file in (file for file in self.checksums if not self._path(file).is_file()):
+            contents = (self._content(packed, file) for packed in self._named(f"{file}.gz"))
+            if content := next(filter(None, contents), None):
+                (folder / file).write_bytes(content)
+                unpacked.append(folder / file)
+        return unpacked
+
+    def _content(self, packed: Path, file: str) -> bytes | None:
+        """`file` as it lies in `packed`, None unless either has its known checksum."""
+        try:
+            with gzip.open(packed) as source:
+                content = source.read(self._size_of(file) + 1)
+        except (OSError, EOFError, zlib.error):
+            return None
+        is_known = _md5(packed) == dict(self._torchvision_class().resources)[f"{file}.gz"]
+        return content if is_known or hashlib.md5(content).hexdigest() == self.checksums[file] else None
+
+    def _move_in(self, files: Iterable[Path]) -> None:
+        for file in files:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            os.replace(file, self.folder / file.name)
+
+    def _named(self, name: str) -> list[Path]:
+        """The files of this name where people put them."""
+        return [path for place in self._places() if (path := place / name).is_file()]
+
+    def _unknown(self) -> str:
+        """Which files have the right names but were not taken, in words for an error."""
+        missing = [file for file in self.checksums if not self._path(file).is_file()]
+        unknown = [str(path) for file in missing for path in self._named(file) + self._named(f"{file}.gz")]
+        return f" (not its own, by size and checksum: {', '.join(unknown)})" if unknown else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +284,6 @@ class DigitsConfig(DataConfig):
 
     name: Literal["digits"]
     origin: ClassVar[str] = "https://archive.ics.uci.edu/dataset/80"
-    num_train: ClassVar[int] = 1_437
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
         from sklearn.datasets import load_digits  # takes two seconds that the other data sets need not wait
@@ -251,29 +309,49 @@ class DataSet(NamedTuple):
 
 
 def load(config: DataConfig) -> DataSet:
-    """The data set of `config`, prepared and read; kept in memory for the trials that follow in this process.
+    """The data set of `config`, prepared, read and checked; kept in memory for the trials that follow in this process.
 
     Raises:
-        SweepError: See `DataConfig.prepare`.
+        SweepError: See `DataConfig.prepare`; or it is not fit to train on, or has too few images for the settings.
     """
     # What changes from trial to trial but not the images is left out of the cache's key.
-    return _load(dataclasses.replace(config, batch_size=1, shift=0))
+    dataset = _load(dataclasses.replace(config, batch_size=1, shift=0))
+    left = len(dataset.splits.train.labels)
+    allowed = f"must be 1 or more and at most {left}, the images to train on"
+    require(config.batch_size <= left, "data.batch_size", config.batch_size, allowed)
+    return dataset
 
 
 def here(config: DataConfig) -> DataConfig:
-    """`config` of a run made elsewhere or earlier: the data are in SWEEP_DATA_ROOT, or else where they lay then."""
-    return dataclasses.replace(config, root=os.environ.get("SWEEP_DATA_ROOT", config.root))
+    """`config` of a run made elsewhere or earlier: in SWEEP_DATA_ROOT if its data belong there, or where they lay then.
+
+    To SWEEP_DATA_ROOT belong torchvision's data sets, and those of one's own whose YAML names it as their root.
+    """
+    root = os.environ.get(ROOT_VARIABLE)
+    if not root or not (isinstance(config, _IDXConfig) or ROOT_VARIABLE in _default_root(config.name)):
+        return config
+    there = dataclasses.replace(config, root=root)
+    return there if there.is_there() or not config.is_there() else config
+
+
+def _default_root(name: str) -> str:
+    """The root in the YAML of the data set called `name`, as it is written; empty if there is none."""
+    path = ROOT / "conf" / "data" / f"{name}.yaml"
+    written = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
+    return str(written.get("root", "")) if isinstance(written, dict) else ""
 
 
 @functools.lru_cache(maxsize=1)
 def _load(config: DataConfig) -> DataSet:
-    config.prepare()
-    train, test = config.read()
+    train, test = _read(config)
+    num_train = len(train.labels)
+    allowed = f"must be 0 or more and below {num_train}, the training images of {config.name}"
+    require(config.validation < num_train, "data.validation", config.validation, allowed)
     digest = hashlib.sha256()
     for tensor in (*train, *test):
         digest.update(tensor.numpy().tobytes())
     # Drawn from a generator of its own: whatever a trial's seed, the same images are held out.
-    order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(num_train, generator=torch.Generator().manual_seed(0))
     held_out, kept = order[: config.validation], order[config.validation :].sort().values
     splits = Splits(
         train=LabelledImages(*(tensor[kept] for tensor in train)) if config.validation else train,
@@ -281,7 +359,71 @@ def _load(config: DataConfig) -> DataSet:
         test=test,
     )
     mean, std = _mean_and_std(splits.train.images)
+    if std == 0:
+        raise SweepError(f"data.root={config.root}: all pixels of {_sources(config)[0]} are {round(255 * mean)}")
     return DataSet(splits, mean, std, digest.hexdigest()[:16])
+
+
+def _read(config: DataConfig) -> tuple[LabelledImages, LabelledImages]:
+    """The training set and the test set of `config`, checked.
+
+    Raises:
+        SweepError: They cannot be read, or are not what `config` says.
+    """
+    try:
+        config.prepare()
+        train, test = (LabelledImages(*split) for split in config.read())
+    except SweepError:
+        raise
+    except Exception as error:  # whatever the reader of somebody's own data raises
+        code = type(config).read.__code__.co_filename
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == code]
+        where = f"; {os.path.relpath(code)}, line {lines[-1]}" if lines else ""
+        reason = f"{type(error).__name__}: {in_one_line(error, 300)}"
+        raise SweepError(f"data.root={config.root}: {config.name} cannot be read ({reason}{where})") from error
+    of_train, of_test = _sources(config)
+    return _checked(config, of_train, *train), _checked(config, of_test, *test)
+
+
+def _sources(config: DataConfig) -> tuple[str, str]:
+    """What to call the training set and the test set in an error: by their files where those are known."""
+    return config.files if len(config.files) == 2 else ("the training set", "the test set")
+
+
+def _checked(config: DataConfig, source: str, images: Tensor, labels: Tensor) -> LabelledImages:
+    """`images` with one of the classes for each of them, as int64.
+
+    Raises:
+        SweepError: That is not what they are; it calls them `source`.
+    """
+
+    def require_that(condition: bool, is_so: str, wanted: str) -> None:
+        if not condition:
+            raise SweepError(f"data.root={config.root}: {source} has {is_so}; wanted is {wanted}")
+
+    for what, given in {"images": images, "labels": labels}.items():
+        require_that(isinstance(given, Tensor), f"{what} of the type {type(given).__name__}", "a tensor of torch's")
+    shape = f"(N, {', '.join(map(str, config.image_shape))})"
+    is_shaped = images.ndim == 4 and images.shape[1:] == config.image_shape
+    require_that(is_shaped, f"images of shape {tuple(images.shape)}", f"{shape}, N images")
+    require_that(len(images) > 0, "no images", "one or more")
+    require_that(images.dtype == torch.uint8, f"images {_type_and_range(images)}", "uint8, 0 for black to 255")
+    require_that(labels.ndim == 1, f"labels of shape {tuple(labels.shape)}", "(N,), a number for each image")
+    counts = f"{len(images):,} images and {len(labels):,} labels"
+    require_that(len(images) == len(labels), counts, "as many of the one as of the other")
+    is_whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    require_that(is_whole, f"labels {_type_and_range(labels)}", "whole numbers")
+    numbers, last = labels.long(), len(config.classes) - 1
+    is_class = bool(((numbers >= 0) & (numbers <= last)).all())
+    require_that(is_class, f"labels {_type_and_range(labels)}", f"0 to {last}, the places in its classes")
+    return LabelledImages(images, numbers)
+
+
+def _type_and_range(values: Tensor) -> str:
+    array = values.numpy()
+    low, high = array.min(), array.max()
+    nan = " with NaN among them" if low != low else f" from {low} to {high}"  # NaN is not equal to itself
+    return f"of type {array.dtype}{nan}"
 
 
 def _mean_and_std(images: Tensor) -> tuple[float, float]:

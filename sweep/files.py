@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and names that stay in their folder."""
+"""Files that are there whole or not at all, names that stay in their folder, and paths as people type them."""
 
 import contextlib
 import hashlib
@@ -7,8 +7,22 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweep.errors import SweepError
+
 MOST_BYTES = 200
 """Of a folder's name; file systems take 255."""
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with the home folder for a `~` at its start, which shells leave in `key=~/x` and in quotes.
+
+    Raises:
+        SweepError: It starts with `~` and a name that no user has, and there is nothing of this name.
+    """
+    found = Path(os.path.expanduser(path))
+    if found.parts[:1] and found.parts[0].startswith("~") and not found.exists():
+        raise SweepError(f"{path}: {found.parts[0]} is nobody's home folder; give the path in full")
+    return found
 
 
 @contextlib.contextmanager

@@ -1,16 +1,21 @@
 import contextlib
 import dataclasses
+import gc
 import gzip
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import sys
 import threading
+import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -18,8 +23,16 @@ from conftest import PROCESSES
 from PIL import Image
 from torchvision import transforms
 
-from sweep import data
-from sweep.data import DigitsConfig, FashionMNISTConfig, ImageBatches, ImageTransform, LabelledImages, MNISTConfig
+from sweep import ROOT, data
+from sweep.data import (
+    DataConfig,
+    DigitsConfig,
+    FashionMNISTConfig,
+    ImageBatches,
+    ImageTransform,
+    LabelledImages,
+    MNISTConfig,
+)
 from sweep.errors import SweepError
 
 SHAPE = (1, 28, 28)
@@ -166,6 +179,18 @@ def test_trials_in_one_process_share_the_images_in_memory() -> None:
     assert data.load(digits(batch_size=16)).splits.train.images is data.load(digits(shift=1)).splits.train.images
 
 
+def test_a_root_is_made_absolute_once_and_a_tilde_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert digits(root="here").root == str(tmp_path / "here")
+    assert digits(root="~/mine").root == str(tmp_path / "home" / "mine")
+    assert digits(root="s3://bucket/mine").root == "s3://bucket/mine"
+    with pytest.raises(SweepError, match=r"^~nobody-of-this-name/x: ~nobody-of-this-name is nobody's home folder"):
+        digits(root="~nobody-of-this-name/x")
+
+
 def test_the_digest_names_the_data() -> None:
     assert data.load(digits()).digest == data.load(digits(validation=10)).digest
     assert len(data.load(digits()).digest) == 16
@@ -215,6 +240,49 @@ def test_a_file_with_one_wrong_byte_is_named(mnist_root: str, tmp_path: Path) ->
     path.write_bytes(content)
     with pytest.raises(SweepError, match="train-images-idx3-ubyte is damaged"):
         data.load(mnist(tmp_path))
+
+
+@pytest.mark.parametrize("place", ["", "MNIST", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("packing", ["plain", "packed", "mixed"])
+def test_mnist_fetched_by_hand_is_found_packed_or_not_wherever_people_put_it(
+    mnist_root: str, tmp_path: Path, place: str, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    originals = mnist(mnist_root).folder
+    for file in MNISTConfig.checksums:
+        # Packed by another program than the original files were, so that what is in it is what makes it known.
+        if packing == "packed" or (packing == "mixed" and "labels" in file):
+            (folder / f"{file}.gz").write_bytes(gzip.compress((originals / file).read_bytes(), compresslevel=0))
+        else:
+            os.symlink(originals.resolve() / file, folder / file)
+    config = mnist(tmp_path)
+    config.prepare()
+    assert config.is_there()
+    train, test = config.read()
+    assert (train.labels[:3].tolist(), test.labels[:3].tolist()) == ([5, 0, 4], [7, 2, 1])
+    assert not list(tmp_path.glob(".download-*"))
+
+
+def test_files_of_the_right_names_that_are_not_the_data_set_s_are_named_and_so_are_the_four_that_are_wanted(
+    mnist_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MNIST", "FashionMNIST"):
+        monkeypatch.setattr(getattr(torchvision.datasets, name), "mirrors", ["http://127.0.0.1:9/"])
+    for file in MNISTConfig.checksums:
+        (tmp_path / file).write_bytes((mnist(mnist_root).folder / file).read_bytes())
+        (tmp_path / f"{file}.gz").write_bytes(b"not even packed")
+    with pytest.raises(SweepError) as caught:
+        data.load(fashion_mnist(tmp_path))  # MNIST's files have the same names and sizes
+    message = str(caught.value)
+    for file in MNISTConfig.checksums:
+        assert f"{tmp_path / file}, {tmp_path / file}.gz" in message.partition(", and no download")[0]
+        assert file in message.partition("put its four files there")[2]
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"damaged")
+    with pytest.raises(SweepError, match=r"no mnist in .*by size and checksum: \S*/t10k-labels-idx1-ubyte, \S*\.gz\)"):
+        data.load(mnist(tmp_path))
+    assert not (tmp_path / "MNIST").exists()
 
 
 class _FashionFiles(http.server.BaseHTTPRequestHandler):
@@ -288,6 +356,24 @@ def test_two_processes_download_a_data_set_once_and_leave_only_whole_files(
     assert (len(train.labels), len(test.labels)) == (60_000, 10_000)
 
 
+def test_packed_files_known_by_torchvision_s_checksums_are_unpacked_and_only_then_is_nothing_downloaded(
+    fashion_mirror: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fashion = torchvision.datasets.FashionMNIST
+    for name, _ in fashion.resources:
+        urllib.request.urlretrieve(f"{fashion.mirrors[0]}{name}", tmp_path / name)
+    asked = len(fashion_mirror)
+    config = fashion_mnist(tmp_path)
+    config.prepare()
+    assert len(fashion_mirror) == asked
+    assert sorted(path.name for path in config.folder.iterdir()) == sorted(config.checksums)
+    shutil.rmtree(config.folder)
+    (tmp_path / fashion.resources[0][0]).write_bytes(b"another file")
+    config.prepare()
+    assert len(fashion_mirror) > asked
+    assert config.is_there()
+
+
 def test_a_damaged_download_leaves_nothing_behind(
     fashion_mirror: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,14 +388,131 @@ def test_a_damaged_download_leaves_nothing_behind(
 
 def test_every_setting_out_of_bounds_is_refused() -> None:
     for key, value, allowed in [
-        ("validation", 1437, "below 1437"),
+        ("validation", 1437, "must be 0 or more and below 1437, the training images of digits"),
         ("validation", -1, "must be 0 or more"),
         ("batch_size", 0, "must be 1 or more"),
-        ("batch_size", 1438, "at most 1437"),
-        ("shift", 28, "at most 27"),
+        ("batch_size", 1438, "must be 1 or more and at most 1437, the images to train on"),
+        ("shift", 28, "must be 0 or more and at most 27 pixels"),
     ]:
+        with pytest.raises(SweepError, match=rf"^data.{key}={value}: {allowed}$"):
+            data.load(dataclasses.replace(digits(), **{key: value}))
+    with pytest.raises(SweepError, match=r"^data.batch_size=38: must be 1 or more and at most 37"):
+        data.load(digits(validation=1400, batch_size=38))
+
+
+@pytest.fixture
+def arrays_class() -> Iterator[type[DataConfig]]:
+    """The README's example of a data set of one's own."""
+    readme = (ROOT / "README.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "ArraysConfig" in block)
+    namespace = dict(vars(data))
+    exec(example, namespace)
+    yield namespace.pop("ArraysConfig")
+    gc.collect()  # else it stays among the data sets that there are
+
+
+@pytest.fixture
+def arrays(arrays_class: type[DataConfig], tmp_path: Path) -> Callable[..., DataConfig]:
+    """A config of that class for files of these arrays, by default twenty images of noise for either set."""
+
+    def make(**changes: object) -> DataConfig:
+        random = np.random.default_rng(0)
+        arrays = {"images": random.integers(0, 256, (20, 28, 28), np.uint8), "labels": np.arange(20) % 10}
+        np.savez(tmp_path / "test.npz", **arrays)
+        np.savez(
+            tmp_path / "train.npz", **{key: value for key, value in (arrays | changes).items() if value is not None}
+        )
+        return arrays_class(name="arrays", root=str(tmp_path), batch_size=5, validation=0, shift=0)
+
+    return make
+
+
+def test_data_of_one_s_own_need_not_say_how_many_images_there_are(arrays: Callable[..., DataConfig]) -> None:
+    config = arrays()
+    assert [len(split.labels) for split in data.load(dataclasses.replace(config, validation=5)).splits] == [15, 5, 20]
+    assert data.load(config).splits.train.labels.dtype == torch.int64
+    for key, value, allowed in [("batch_size", 21, "at most 20"), ("validation", 20, "below 20")]:
         with pytest.raises(SweepError, match=rf"^data.{key}={value}: .*{allowed}"):
-            dataclasses.replace(digits(), **{key: value})
+            data.load(dataclasses.replace(config, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": np.arange(15) % 10}, "has 20 images and 15 labels; wanted is as many of the one"),
+        ({"labels": np.arange(20) % 10 + 1}, "has labels of type int64 from 1 to 10; wanted is 0 to 9, the places"),
+        ({"labels": np.arange(20) % 10 - 1}, "has labels of type int64 from -1 to 8; wanted is 0 to 9"),
+        ({"labels": np.full(20, 255, np.uint8)}, "has labels of type uint8 from 255 to 255; wanted is 0 to 9"),
+        ({"labels": np.arange(20) / 2}, "has labels of type float64 from 0.0 to 9.5; wanted is whole numbers"),
+        ({"labels": np.full(20, np.nan)}, "has labels of type float64 with NaN among them; wanted is whole"),
+        ({"labels": np.eye(10)[np.arange(20) % 10]}, "has labels of shape (20, 10); wanted is (N,)"),
+        ({"labels": np.array(["seven"] * 20)}, "arrays cannot be read (TypeError: can't convert np.ndarray of type"),
+        ({"labels": np.array([7, None] * 10)}, "arrays cannot be read (ValueError: Object arrays cannot be loaded"),
+        ({"labels": None}, "arrays cannot be read (KeyError: 'labels is not a file in the archive'"),
+        ({"images": np.linspace(0, 1, 20 * 784).reshape(20, 28, 28)}, "has images of type float64 from 0.0 to 1.0"),
+        ({"images": np.full((20, 28, 28), np.nan, np.float32)}, "has images of type float32 with NaN among them"),
+        ({"images": np.full((20, 28, 28), 300)}, "has images of type int64 from 300 to 300; wanted is uint8"),
+        ({"images": np.zeros((20, 32, 32), np.uint8)}, "has images of shape (20, 1, 32, 32); wanted is (N, 1, 28, 28)"),
+        ({"images": np.zeros((20, 28, 28, 3), np.uint8)}, "has images of shape (20, 1, 28, 28, 3); wanted is (N, 1,"),
+        ({"images": np.zeros((20, 784), np.uint8)}, "has images of shape (20, 1, 784); wanted is (N, 1, 28, 28)"),
+        ({"images": np.zeros((0, 28, 28), np.uint8), "labels": np.arange(0)}, "has no images; wanted is one or more"),
+        ({"images": np.full((20, 28, 28), 7, np.uint8)}, "all pixels of train.npz are 7"),
+    ],
+)
+def test_data_of_one_s_own_that_are_not_as_they_should_be_are_told_in_one_line(
+    arrays: Callable[..., DataConfig], changes: dict[str, Any], told: str
+) -> None:
+    config = arrays(**changes)
+    with pytest.raises(SweepError) as caught:
+        data.load(config)
+    message = str(caught.value)
+    assert message.startswith(f"data.root={config.root}: ")
+    assert told in message
+    assert "\n" not in message
+    assert "train.npz" in message or "cannot be read" in message
+
+
+def test_files_of_one_s_own_that_are_missing_damaged_or_no_arrays_are_told_in_one_line(
+    arrays: Callable[..., DataConfig], tmp_path: Path
+) -> None:
+    config = arrays()
+    elsewhere = dataclasses.replace(config, root=str(tmp_path / "nowhere"))
+    with pytest.raises(
+        SweepError, match=r"nowhere: there is no file train\.npz in it; arrays is read from train\.npz and"
+    ):
+        data.load(elsewhere)
+    whole = (tmp_path / "train.npz").read_bytes()
+    for content in (b"", b"hello", whole[:2000], whole[:200] + bytes(50) + whole[250:]):
+        (tmp_path / "train.npz").write_bytes(content)
+        with pytest.raises(SweepError, match=r"arrays cannot be read \(\w+: .*\)$"):
+            data.load(config)
+    (tmp_path / "test.npz").unlink()
+    with pytest.raises(SweepError, match=r"there is no file test\.npz in it"):
+        data.load(config)
+
+
+def test_only_data_that_belong_there_are_looked_for_in_sweep_data_root(
+    arrays: Callable[..., DataConfig], mnist_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = arrays()
+    monkeypatch.setenv("SWEEP_DATA_ROOT", mnist_root)
+    assert data.here(mine) == mine
+    assert data.here(mnist(tmp_path / "gone")).root == mnist_root
+    assert data.here(mnist("/")).root == mnist_root
+    # Where it is not in SWEEP_DATA_ROOT either, what lies where it was recorded is as good as ever.
+    monkeypatch.setenv("SWEEP_DATA_ROOT", str(tmp_path))
+    assert data.here(mnist(mnist_root)).root == mnist_root
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    for root, expected in {"mine": mine.root, "${oc.env:SWEEP_DATA_ROOT,mine}": str(tmp_path / "other")}.items():
+        (tmp_path / "conf" / "data" / "arrays.yaml").write_text(f"name: arrays\nroot: {root}\n")
+        (tmp_path / "other").mkdir(exist_ok=True)
+        for file in mine.files:
+            shutil.copy(tmp_path / file, tmp_path / "other" / file)
+        monkeypatch.setenv("SWEEP_DATA_ROOT", str(tmp_path / "other"))
+        assert data.here(mine).root == expected
+    monkeypatch.setenv("SWEEP_DATA_ROOT", "")
+    assert data.here(mine) == mine
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
