@@ -125,6 +125,8 @@ class OptunaSweeper(PluginSweeper):
         require(
             storage is None or isinstance(storage, str), "hydra.sweeper.storage", storage, "a path or a URL, or null"
         )
+        is_mistyped = storage is not None and "://" not in storage and _is_like_address(storage)
+        require(not is_mistyped, "hydra.sweeper.storage", storage, "a path, or a URL, as in postgresql://HOST/NAME")
         self.n_jobs, self.timeout = n_jobs, timeout
         self.starting_points: Any = points
         self.pruner = build_pruner(pruner)
@@ -463,6 +465,11 @@ def _command(name: str) -> str:
 def _require_whole(key: str, given: Any, allowed: str = "") -> None:
     is_whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
     require(is_whole, f"hydra.sweeper.{key}", given, f"must be a whole number, 1 or more{allowed}")
+
+
+def _is_like_address(path: str) -> bool:
+    """Whether `path` begins as an address does, or holds what may be a password, which must not become a folder's."""
+    return re.match(r"[\w+.-]{2,}:", path) is not None or without_password(path) != path
 
 
 def _is_number(value: Any) -> bool:
