@@ -170,6 +170,8 @@ class OptunaSweeper(PluginSweeper):
         require(
             storage is None or isinstance(storage, str), "hydra.sweeper.storage", storage, "a path or a URL, or null"
         )
+        is_mistyped = storage is not None and "://" not in storage and _is_like_address(storage)
+        require(not is_mistyped, "hydra.sweeper.storage", storage, "a path, or a URL, as in postgresql://HOST/NAME")
         self.n_jobs, self.timeout = n_jobs, timeout
         self.starting_points: Any = points
         self.pruner_settings = pruner
@@ -693,6 +695,11 @@ def _require_finite(key: str, given: Any) -> None:
         for name, value in given.items() if isinstance(given, dict) else enumerate(given):
             _require_finite(f"{key}.{name}", value)
     require(not isinstance(given, float) or math.isfinite(given), key, given, "must be a finite number")
+
+
+def _is_like_address(path: str) -> bool:
+    """Whether `path` begins as an address does, or holds what may be a password, which must not become a folder's."""
+    return re.match(r"[\w+.-]{2,}:", path) is not None or without_password(path) != path
 
 
 def _is_number(value: Any) -> bool:
