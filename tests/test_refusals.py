@@ -1,5 +1,6 @@
 """Command lines of studies and grids, checked in this process as they are before trial 0: nothing is trained."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from sweep import ROOT, config, models, sweeper
+from sweep import ROOT, config, models, samplers, sweeper
 from sweep.errors import explain
 
 STUDY = ("hydra/sweeper=optuna", "data=digits", "tracking.enabled=false")
@@ -305,3 +306,11 @@ def test_the_direction_of_a_metric_of_one_s_own_is_asked_for(made: Made, monkeyp
     assert refusal(made, *command, "hydra.sweeper.direction=[maximize,maximize]").endswith(
         "means either,minimize; leave it null"
     )
+
+
+def test_what_a_person_may_do_warns_of_nothing(made: Made) -> None:
+    plugin = made(*STUDY, "objective=[test/accuracy,model/parameters]")
+    _, searched, directions, _ = plugin.check(plugin.arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samplers.try_out(plugin.sweeper.sampler, directions, searched, 3)
