@@ -125,13 +125,12 @@ def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataC
     with tempfile.TemporaryDirectory(dir=above, prefix=".fetch-") as temporary, tracking.naming(run):
         part, logged = Path(temporary) / "part", Path(temporary) / "logged"
         part.mkdir()
-        logged.mkdir()
         tracking.download(run, part, (trial.CONFIG_FILE, trial.WEIGHTS_FILE))
         classifier = trial.load_classifier(part)
         settings = data.here(trial.load_config(part).data)
         _require_recorded(run, "weights", classifier, settings)
-        tracking.download(run, logged, ("model",))
-        doubt = _put_model(classifier, settings, logged / "model", part / "model", trust)
+        tracking.download_model(registry.logged_model(run), logged)
+        doubt = _put_model(classifier, settings, logged, part / "model", trust)
         _require_recorded(run, "MLflow model", tracking.load_model(part / "model"), settings)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():

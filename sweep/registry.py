@@ -64,7 +64,7 @@ def register(run: RunRecord, name: str) -> Registered:
                 tracking.OBJECTIVE_TAG: _chosen_by(run),
                 VALUE_TAG: repr(run.metrics[objective]),
             }
-            version = mlflow.register_model(f"models:/{_logged_model(run)}", name, tags=tags)
+            version = mlflow.register_model(f"models:/{logged_model(run)}", name, tags=tags)
         champion = _champion(name) or _best_of(versions, run, version)
         is_better, reason = _compare(run, objective, direction, version, champion)
         if is_better:
@@ -134,11 +134,15 @@ def find_champion(name: str) -> RunRecord:
     return tracking.find_run(str(champion.run_id))
 
 
-def _logged_model(run: RunRecord) -> str:
-    """The id of the model that `run` logged."""
+def logged_model(run: RunRecord) -> str:
+    """The id of the model that `run` logged.
+
+    Raises:
+        SweepError: It logged none.
+    """
     outputs = MlflowClient().get_run(run.run_id).outputs
     if outputs is None or not outputs.model_outputs:
-        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no model")
+        raise SweepError(f"it is {run.status}, and has no logged model")
     return str(outputs.model_outputs[-1].model_id)
 
 

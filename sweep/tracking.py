@@ -837,26 +837,33 @@ def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]
     return [run for run in finished if not any(beats(other, run) for other in finished)]
 
 
-def download(run: RunRecord, folder: Path, names: Iterable[str] = ("config.yaml", "weights.pt", "model")) -> None:
-    """Put files of `run` into `folder`: by default all that belongs to its model, which as MLflow logged it is model/.
+def download(run: RunRecord, folder: Path, names: Iterable[str]) -> None:
+    """Put the files of `run` that have these `names` into `folder`.
 
     Raises:
         RecordError: They cannot be read now.
-        SweepError: It has no model.
+        SweepError: It has not all of them.
     """
     names = tuple(names)
     with _reading(f"run={run.run_id}: the files of {run.name}"):
-        missing = {name for name in names if name != "model"} - files_of(run)
-        try:
-            for name in () if missing else names:
-                mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
-        except MlflowException as error:
-            if error.error_code not in NOT_FOUND:
-                raise
-            missing = {"model"}
+        missing = set(names) - files_of(run)
+        for name in () if missing else names:
+            mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
     if missing:
         lacking = ", ".join(sorted(missing))
         raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model (no {lacking})")
+
+
+def download_model(model_id: str, folder: Path) -> None:
+    """Put what MLflow keeps of the logged model with this id into `folder`, without loading it.
+
+    Raises:
+        SweepError: It is not there.
+    """
+    try:
+        mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder))
+    except (MlflowException, OSError) as error:
+        raise SweepError(f"its logged model {model_id} cannot be read ({in_one_line(error, 200)})") from error
 
 
 def read_text(run: RunRecord, file: str) -> str | None:
