@@ -60,7 +60,7 @@ class TrackingConfig:
     """Whether MLflow keeps a record; without one there is no saved model but the one in the run's folder."""
 
     experiment: str
-    """MLflow's experiment, made if it does not exist."""
+    """MLflow's experiment, made if it does not exist; by default called as the data."""
 
     def __post_init__(self) -> None:
         is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
@@ -86,19 +86,20 @@ class Config:
     """Share of the target spread evenly over all classes."""
 
     seed: int
-    """Of the weights, the order of the images, dropout and shifts."""
+    """What the weights, the order of the images, dropout and shifts are drawn from."""
 
     device: str
-    """One of loop.DEVICES."""
+    """auto (a GPU if there is one), cpu, cuda or mps."""
 
     precision: str
-    """One of loop.PRECISIONS."""
+    """auto (bfloat16 where the hardware computes in it), float32 or bfloat16."""
 
     num_threads: int | None
-    """CPU threads of this job; None for as many as there are cores."""
+    """CPU threads of this job; null for as many as there are cores."""
 
     objective: list[str]
-    """The metric, after the last epoch, that a study searches for; several for a Pareto front."""
+    """What a study searches for: test/accuracy, test/loss, train/loss, model/parameters, or with data.validation
+    above 0 val/accuracy, val/loss. The value after the last epoch counts. A list of several gives a Pareto front."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")

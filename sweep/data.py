@@ -65,11 +65,11 @@ class Splits(NamedTuple):
 class DataConfig(ABC):
     """What is common to all data sets; a subclass for each."""
 
-    name: str
-    """What `data=NAME` calls it; a Literal in each subclass."""
+    name: str  # a Literal in each subclass
+    """What data=NAME chooses."""
 
     root: str
-    """The folder that holds, or will hold, the files; absolute once it is here, wherever the job then runs."""
+    """The folder that holds, or will hold, the files; by default SWEEP_DATA_ROOT, or data/ in the project."""
 
     batch_size: int
     """Images in a training batch."""

@@ -14,9 +14,9 @@ from sweep import interrupts
 
 
 class RemoveRefused(Callback):
-    """Removes the folder of a single run that failed, if this process made it and it holds nothing but Hydra's files.
+    """Removes the folder that this process made for a run that failed, if it holds nothing but Hydra's files.
 
-    It also refuses a folder called `~`, before it is made.
+    Of a study it removes what is empty. It also refuses a folder called `~`, before it is made.
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,7 @@ class RemoveRefused(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Note which folders are missing; Hydra is about to make them."""
-        folder = _folder(config, "hydra.run.dir")
-        if folder is None or folder.exists():
-            return
-        self._made = [folder, *(parent for parent in folder.parents if not parent.exists())]
+        folder = self._note(config, "hydra.run.dir")
         self._files = [
             *(
                 folder / str(config.hydra.output_subdir) / name
@@ -44,8 +41,17 @@ class RemoveRefused(Callback):
             self._remove()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse a folder that is not meant."""
-        _folder(config, "hydra.sweep.dir")
+        """Note which folders are missing; the study is about to make them."""
+        self._note(config, "hydra.sweep.dir")
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002 -- Hydra gives it by name
+        """Remove those that have stayed empty."""
+        self._remove()
+
+    def _note(self, config: DictConfig, key: str) -> Path:
+        folder = _folder(config, key)
+        self._made = [] if folder.exists() else [folder, *(one for one in folder.parents if not one.exists())]
+        return folder
 
     def _remove(self) -> None:
         if not self._made:
@@ -60,12 +66,12 @@ class RemoveRefused(Callback):
                     path.rmdir()
 
 
-def _folder(config: DictConfig, key: str) -> Path | None:
-    """The absolute path at `key`; None where Hydra cannot tell it yet."""
+def _folder(config: DictConfig, key: str) -> Path:
+    """The absolute path at `key`; one that is there, and so is left alone, where Hydra cannot tell it yet."""
     try:
         given = Path(str(OmegaConf.select(config, key)))
     except OmegaConfBaseException:
-        return None
+        return Path.cwd()
     if given.parts and given.parts[0].startswith("~"):
         sys.exit(f"error: {key}={given}: ~ is a folder of that name here; write the path in full, or $HOME in a shell")
     return given.absolute()

@@ -21,8 +21,8 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tan
 class ModelConfig(ABC):
     """What a network is made of; a subclass for each kind of network."""
 
-    name: str
-    """What `model=NAME` calls it; a Literal in each subclass."""
+    name: str  # a Literal in each subclass
+    """What model=NAME chooses."""
 
     flatten: ClassVar[bool]
     """Whether the network takes images as vectors (B, C*H*W) rather than as (B, C, H, W)."""
@@ -73,7 +73,7 @@ class MLPConfig(ModelConfig):
     """Whether each hidden layer is batch-normalised before its activation."""
 
     activation: str
-    """One of ACTIVATIONS."""
+    """What follows each hidden layer: relu, gelu, silu or tanh."""
 
     flatten: ClassVar[bool] = True
 

@@ -22,8 +22,8 @@ SCHEDULES = ("one_cycle", "cosine", "none")
 class OptimizerConfig(ABC):
     """What every optimizer has; a subclass for each."""
 
-    name: str
-    """What `optimizer=NAME` calls it; a Literal in each subclass."""
+    name: str  # a Literal in each subclass
+    """What optimizer=NAME chooses."""
 
     lr: float
     """The highest learning rate of the schedule."""
@@ -32,7 +32,7 @@ class OptimizerConfig(ABC):
     """Decoupled from the gradient in AdamW, added to it in Adam and SGD."""
 
     schedule: str
-    """One of SCHEDULES, stepped after every batch."""
+    """How the learning rate goes from batch to batch: one_cycle, cosine or none."""
 
     def __post_init__(self) -> None:
         require(0 < self.lr < math.inf, "optimizer.lr", self.lr, "must be above 0 and finite")

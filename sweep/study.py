@@ -260,6 +260,16 @@ class Study:
         """Say that its trials have no owner any more."""
         self._owner.leave()
 
+    def discard_unused(self) -> None:
+        """Remove a study that this process has made, if no trial was begun: its command is refused after all."""
+        if not self.is_new or self.has_other_owners or any(one.state != TrialState.WAITING for one in self.trials()):
+            return
+        self.close()
+        optuna.delete_study(study_name=self.name, storage=self.storage)
+        if isinstance(self.storage, JournalStorage) and not self.storage.get_all_studies():
+            for ending in ("", ".lock", ".ask.lock"):
+                Path(f"{ROOT / str(self.address)}{ending}").unlink(missing_ok=True)
+
     @property
     def has_other_owners(self) -> bool:
         """Whether somebody else works on it now."""

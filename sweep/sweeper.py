@@ -226,6 +226,9 @@ class OptunaSweeper(PluginSweeper):
             shared.optuna.sampler = samplers.learning_from_pruned(self._sampler(shared))
             shared.optuna.pruner = self.pruner
             self._search(shared, job, searched, directions, launcher, num_slots)
+        except SweepError:
+            shared.discard_unused()
+            raise
         finally:
             shared.close()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sweep import ROOT, config, data
+from sweep import ROOT, cli, config, data
 
 README = (ROOT / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"^ {4}(.*)$", README, re.MULTILINE)).replace("\\\n", "")
@@ -33,6 +33,7 @@ def test_every_training_command_composes(command: str) -> None:
 def test_every_program_and_make_target_that_is_named_exists() -> None:
     for program in re.findall(r"python (sweep/\w+\.py)", README):
         assert (ROOT / program).is_file()
+    assert set(re.findall(r"^sweep (\w+)", SHELL, re.MULTILINE)) <= set(cli.VERBS)
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"`?make (\w+)`?", SHELL)) <= set(targets)
 
@@ -40,6 +41,13 @@ def test_every_program_and_make_target_that_is_named_exists() -> None:
 def test_every_module_is_in_the_tree() -> None:
     for module in (ROOT / "sweep").glob("[!_]*.py"):
         assert re.search(rf"^ {{8}}{module.name} ", README, re.MULTILINE), module.name
+
+
+def test_what_zsh_would_take_for_a_pattern_is_quoted() -> None:
+    for page in (README, (ROOT / "docs" / "scale.md").read_text()):
+        for line in re.findall(r"^ {4}((?:python|sweep) .*)$", page, re.MULTILINE):
+            unquoted = re.sub(r"'[^']*'", "", line.split(" #")[0])
+            assert not re.search(r"[][(){}*?~]", unquoted.replace("...", "")), line
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -153,6 +153,7 @@ def test_weights_that_break_in_the_last_step_are_no_success(project: Project) ->
 def test_bad_input_gets_one_line_and_leaves_nothing(project: Project, override: str, message: str) -> None:
     assert message in one_line_error(project.train("data=digits", override))
     assert project.runs("trial") == []
+    assert not (project.folder / "multirun").exists()
 
 
 @pytest.mark.parametrize(
