@@ -268,7 +268,7 @@ class Study:
         optuna.delete_study(study_name=self.name, storage=self.storage)
         if isinstance(self.storage, JournalStorage) and not self.storage.get_all_studies():
             for ending in ("", ".lock", ".ask.lock"):
-                Path(f"{ROOT / str(self.address)}{ending}").unlink(missing_ok=True)
+                Path(f"{self.address}{ending}").unlink(missing_ok=True)
 
     @property
     def has_other_owners(self) -> bool:
