@@ -16,8 +16,8 @@ import torch
 from studies import Task
 from torch import Tensor
 
-from sweep import data, loop, trial
-from sweep.config import Config, compose
+from sweep.digits import data, loop, trial
+from sweep.digits.config import Config, compose
 
 GOAL = 0.99
 STEPS = 200

@@ -22,10 +22,12 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import qmc
 
-from sweep import ROOT, config, space, trial
-from sweep.space import Space
-from sweep.sweeper import register
-from sweep.tracking import NoRun
+from sweep import ROOT
+from sweep.digits import config, trial
+from sweep.plugin.sweeper import register
+from sweep.record.tracking import NoRun
+from sweep.study import space
+from sweep.study.space import Space
 
 TABLE = Path(__file__).parent / "trials.csv"
 SETTINGS = (

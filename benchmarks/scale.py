@@ -16,10 +16,10 @@ from typing import Any
 
 import optuna
 
-from sweep import study
-from sweep.slots import keep_busy
-from sweep.study import Study
-from sweep.workers import PROCESSES
+from sweep.plugin.workers import PROCESSES
+from sweep.study import study
+from sweep.study.slots import keep_busy
+from sweep.study.study import Study
 
 NUM_EPOCHS = 4
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     options = parser.parse_args()
-    PROCESSES.set_forkserver_preload(["sweep.study"])
+    PROCESSES.set_forkserver_preload(["sweep.study.study"])
     print(
         _row(
             "workers", "trials/s", "ask, first 100 (ms)", "ask, last 100 (ms)", "report (ms)", "report, 99% (ms)",

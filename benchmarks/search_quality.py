@@ -31,7 +31,7 @@ from scipy.stats import wilcoxon
 from surrogate import MODELS, Surrogate, cross_validated, optimum, read, seed_covariance
 
 from sweep import ROOT
-from sweep.samplers import learning_from_pruned
+from sweep.study.samplers import learning_from_pruned
 
 RESULTS = Path(__file__).with_suffix(".json")
 PICTURES = Path(__file__).parent / "img"

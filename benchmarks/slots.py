@@ -17,7 +17,7 @@ import hydra
 from omegaconf import DictConfig
 
 from sweep import ROOT
-from sweep.sweeper import register
+from sweep.plugin.sweeper import register
 
 LENGTHS = "optimizer.lr=tag(log,interval(1,10))"  # a trial sleeps for its learning rate, in seconds
 STUDY = (

@@ -107,7 +107,9 @@ def watch_everything(clock: Clock) -> None:
     from hydra._internal.core_plugins import basic_launcher
     from torch.utils.data import DataLoader
 
-    from sweep import config, data, loop, predictions, search, study, tracking, trial
+    from sweep.digits import config, data, loop, predictions, trial
+    from sweep.record import tracking
+    from sweep.study import search, study
 
     claim = study.Study.claim
 

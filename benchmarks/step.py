@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sweep import data, loop, trial
-from sweep.config import Config, compose
+from sweep.digits import data, loop, trial
+from sweep.digits.config import Config, compose
 
 SIZE = 1024
 """Rows and columns of the matrices whose product is this machine's rate."""

@@ -28,7 +28,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from sweep.space import Space
+from sweep.study.space import Space
 
 warnings.filterwarnings("ignore", category=ConvergenceWarning)  # that a dimension of no effect has no finite length
 

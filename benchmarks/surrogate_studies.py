@@ -25,8 +25,9 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweep import ROOT, study
-from sweep.sweeper import register
+from sweep import ROOT
+from sweep.plugin.sweeper import register
+from sweep.study import study
 
 Curve = Callable[[Mapping[str, Any]], Sequence[float]]
 """From settings to the objective after each epoch."""

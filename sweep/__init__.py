@@ -24,7 +24,7 @@ OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=
 
 
 def _help(*, _root_: DictConfig) -> str:
-    from sweep import help
+    from sweep.digits import help
 
     return help.text(_root_).replace("$", "$$")  # Hydra fills in a template
 

@@ -10,16 +10,16 @@ import sys
 from sweep import interrupts
 
 VERBS = {
-    "report": "the best trial, the plots and the page of a study, once more",
-    "best": "fetch the best model, check its score, say how to load it",
-    "confirm": "train a study's best settings again with fresh seeds",
-    "rerun": "train a run again from its record, and compare bit for bit",
-    "predict": "read handwritten digits from image files",
-    "draw": "a page to draw a digit on, which the model reads",
-    "visualize": "draw a data set, before and after its preprocessing",
+    "report": ("sweep.results.report", "the best trial, the plots and the page of a study, once more"),
+    "best": ("sweep.results.best", "fetch the best model, check its score, say how to load it"),
+    "confirm": ("sweep.results.confirm", "train a study's best settings again with fresh seeds"),
+    "rerun": ("sweep.results.rerun", "train a run again from its record, and compare bit for bit"),
+    "predict": ("sweep.digits.predict", "read handwritten digits from image files"),
+    "draw": ("sweep.digits.draw", "a page to draw a digit on, which the model reads"),
+    "visualize": ("sweep.digits.visualize", "draw a data set, before and after its preprocessing"),
 }
 
-_LINES = "\n".join(f"    {verb:12}{line}" for verb, line in VERBS.items())
+_LINES = "\n".join(f"    {verb:12}{line}" for verb, (_, line) in VERBS.items())
 HELP = f"""\
 sweep VERB ...    (sweep VERB --help says more)
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         given = f"sweep {words[0]}: there is no such verb" if words else "sweep: a verb is missing"
         sys.exit(f"error: {given}; choose one of {', '.join(VERBS)}, or see sweep --help")
     interrupts.end_quietly()
-    module = importlib.import_module(f"sweep.{words[0]}")  # only now: torch and MLflow take seconds
+    module = importlib.import_module(VERBS[words[0]][0])  # only now: torch and MLflow take seconds
     try:
         interrupts.work_begins()
         module.main(words[1:])

@@ -30,17 +30,17 @@ from omegaconf import DictConfig
 from sweep import ROOT, environment
 from sweep.arguments import check_training
 from sweep.errors import SweepError, explain, without_password
-from sweep.progress import say_at_once
-from sweep.sweeper import build_pruner, register
+from sweep.plugin.sweeper import build_pruner, register
+from sweep.study.progress import say_at_once
 
 if TYPE_CHECKING:
-    from sweep import trial
+    from sweep.digits import trial
 
 register()
 
 
 # Hydra warns of each callback that a config names, and a whitelist would forbid a person's own custom_search_space.
-warnings.filterwarnings("ignore", r"hydra.utils.instantiate\(\) resolved _target_='sweep\.leftovers\.")
+warnings.filterwarnings("ignore", r"hydra.utils.instantiate\(\) resolved _target_='sweep\.plugin\.leftovers\.")
 
 
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config")
@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> float | list[float] | None:
     in_study = hydra_config.mode == RunMode.MULTIRUN
     if not in_study:
         say_at_once("checking the settings ...")
-    from sweep import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
+    from sweep.digits import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
 
     job = _job_of_study(hydra_config) if in_study else trial.Job(*_origin(hydra_config))
     try:
@@ -73,7 +73,8 @@ def _origin(hydra_config: HydraConf) -> tuple[Path, list[str]]:
 
 
 def _job_of_study(hydra_config: HydraConf) -> "trial.Job":
-    from sweep import study, trial
+    from sweep.digits import trial
+    from sweep.study import study
 
     sweeper, number = hydra_config.sweeper, hydra_config.job.num
     handle: study.Handle = study.NoHandle()

@@ -21,9 +21,11 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweep import ROOT, config, tracking
-from sweep.data import MNISTConfig
-from sweep.workers import PRELOADED
+from sweep import ROOT, cli
+from sweep.digits import config
+from sweep.digits.data import MNISTConfig
+from sweep.plugin.workers import PRELOADED
+from sweep.record import tracking
 
 # A process that has imported everything and is forked for each command: a real process with its own
 # command line, environment and exit status, without the seconds that the imports take.
@@ -31,11 +33,11 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         *PRELOADED,
-        "sweep.best",
-        "sweep.confirm",
-        "sweep.rerun",
-        "sweep.visualize",
-        "sweep.search",
+        "sweep.results.best",
+        "sweep.results.confirm",
+        "sweep.results.rerun",
+        "sweep.digits.visualize",
+        "sweep.study.search",
         "hydra_plugins.hydra_optuna_sweeper._impl",
         "sklearn.datasets",
     ]
@@ -99,10 +101,10 @@ class Project:
 
     def best(self, *arguments: str) -> Finished:
         """`sweep best` with these arguments."""
-        return self.run("best.py", *arguments)
+        return self.run("best", *arguments)
 
     def run(self, program: str, *arguments: str, **env: str) -> Finished:
-        """A program of sweep/, in this folder."""
+        """`python sweep/train.py`, or a verb of `sweep`, in this folder."""
         return self.start(program, *arguments, **env).wait()
 
     def start(self, program: str, *arguments: str, **env: str) -> "Started":
@@ -110,7 +112,7 @@ class Project:
         started = Started(self.folder / f"{next(_COUNTER)}")
         started.process = PROCESSES.Process(
             target=_run_program,
-            args=(ROOT / "sweep" / program, arguments, self.env | env, self.folder, started.output),
+            args=(program, arguments, self.env | env, self.folder, started.output),
         )
         started.process.start()
         return started
@@ -129,14 +131,18 @@ class Project:
         )
 
 
-def _run_program(path: Path, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:
+def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:
     for suffix, stream in {".out.txt": sys.stdout, ".err.txt": sys.stderr}.items():
         descriptor = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
     os.chdir(folder)
     os.environ.update(env)
-    sys.argv = [str(path), *arguments]
-    runpy.run_path(str(path), run_name="__main__")
+    if program == "train.py":
+        sys.argv = [str(ROOT / "sweep" / program), *arguments]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    else:
+        sys.argv = ["sweep", program, *arguments]
+        cli.main()
 
 
 def free_port() -> int:

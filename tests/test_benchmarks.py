@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sweep import ROOT
-from sweep.models import MLPConfig
+from sweep.digits.models import MLPConfig
 
 
 @pytest.fixture

@@ -236,7 +236,7 @@ def test_the_handler_of_ctrl_c_is_as_before_once_a_verb_begins(
         seen.append(signal.getsignal(signal.SIGINT))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("sweep.report"), "main", interrupted)
+    monkeypatch.setattr(importlib.import_module("sweep.results.report"), "main", interrupted)
     with pytest.raises(SystemExit) as caught:
         cli.main(["report"])
     assert caught.value.code == 130

@@ -7,8 +7,9 @@ import pytest
 from conftest import Project
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_TYPE
 
-from sweep import environment, tracking
+from sweep import environment
 from sweep.errors import SweepError
+from sweep.record import tracking
 
 
 @pytest.fixture(autouse=True)

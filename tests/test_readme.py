@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from sweep import ROOT, cli, config, data
+from sweep import ROOT, cli
+from sweep.digits import config, data
 
 README = (ROOT / "README.md").read_text()
 SHELL = "\n".join(re.findall(r"^ {4}(.*)$", README, re.MULTILINE)).replace("\\\n", "")

@@ -14,8 +14,11 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from sweep import ROOT, config, models, samplers, sweeper
+from sweep import ROOT
+from sweep.digits import config, models
 from sweep.errors import explain
+from sweep.plugin import sweeper
+from sweep.study import samplers
 
 STUDY = ("hydra/sweeper=optuna", "data=digits", "tracking.enabled=false")
 GRID = ("data=digits", "tracking.enabled=false", "seed=0,1")

@@ -13,9 +13,9 @@ import pytest
 from conftest import Project, Started
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep import study
-from sweep.study import INTERRUPTED, RETRY_OF, WORKER
-from sweep.tracking import TRIAL_TAG
+from sweep.record.tracking import TRIAL_TAG
+from sweep.study import study
+from sweep.study.study import INTERRUPTED, RETRY_OF, WORKER
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2",

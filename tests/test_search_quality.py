@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler,
 from optuna.trial import TrialState
 
 from sweep import ROOT
-from sweep.samplers import learning_from_pruned
+from sweep.study.samplers import learning_from_pruned
 
 N_TRIALS = 13  # Optuna's samplers model from the eleventh on
 

@@ -21,8 +21,11 @@ from conftest import Project
 from PIL import Image, ImageDraw
 from torch import nn
 
-from sweep import best, config, confirm, exported, predict, predictions, report, rerun, space, tracking, trial
+from sweep.digits import config, exported, predict, predictions, trial
 from sweep.errors import SweepError
+from sweep.record import tracking
+from sweep.results import best, confirm, report, rerun
+from sweep.study import space
 
 CANARY = "canary.txt"
 SECRET = "hunter2"

@@ -11,8 +11,9 @@ import pytest
 import torch
 from conftest import Finished, Project
 
-from sweep import ROOT, config, data
-from sweep.trial import load_classifier
+from sweep import ROOT
+from sweep.digits import config, data
+from sweep.digits.trial import load_classifier
 
 DIGITS = ("data=digits", "epochs=2")
 

@@ -1,0 +1,1 @@
+"""The job that ships: a classifier of handwritten digits."""

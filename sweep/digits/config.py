@@ -1,0 +1,240 @@
+"""The composed job as typed values: Hydra's YAML goes in, a checked Config comes out.
+
+Each group's settings are a dataclass beside what they set; `name` in the group's YAML says which.
+"""
+
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import hydra
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sweep import ROOT
+from sweep.digits import data, models, optimizers
+from sweep.errors import SweepError, explain, in_one_line, one_of, require
+
+GROUPS: dict[str, type] = {
+    "model": models.ModelConfig,
+    "optimizer": optimizers.OptimizerConfig,
+    "data": data.DataConfig,
+}
+
+PARAMETERS = "model/parameters"
+"""The metric that counts what is trained."""
+
+MOST_BYTES, MOST_LEVELS = 2**17, 20
+"""The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
+
+METRICS: dict[str, str | None] = {
+    "test/accuracy": "maximize",
+    "test/loss": "minimize",
+    "val/accuracy": "maximize",
+    "val/loss": "minimize",
+    "train/loss": "minimize",
+    PARAMETERS: "minimize",
+}
+"""What a job measures, and which way it is better; those of val/ are there with data.validation above 0 only.
+
+A metric of your own goes here, and into `trial.train`, which computes it. With None in place of a direction
+a study for it asks for hydra.sweeper.direction.
+"""
+
+LONGEST_EXPERIMENT = 200
+"""Bytes of an experiment's name, which is a folder's too."""
+
+MOST_THREADS = 1024
+"""More than any machine has cores; far more end the process."""
+
+NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
+"""Top-level keys that steer Hydra or a study, not a training job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where a run is recorded."""
+
+    enabled: bool
+    """Whether MLflow keeps a record; without one there is no saved model but the one in the run's folder."""
+
+    experiment: str
+    """MLflow's experiment, made if it does not exist; by default called as the data."""
+
+    def __post_init__(self) -> None:
+        is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
+        shown = repr(self.experiment) if len(self.experiment) <= 60 else f"{self.experiment[:60]!r}..."
+        require(is_name, "tracking.experiment", shown, "give it a name, without control characters")
+        is_short = len(self.experiment.encode()) <= LONGEST_EXPERIMENT
+        require(is_short, "tracking.experiment", shown, f"at most {LONGEST_EXPERIMENT} bytes make a name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One training job."""
+
+    model: models.ModelConfig
+    optimizer: optimizers.OptimizerConfig
+    data: data.DataConfig
+    tracking: TrackingConfig
+
+    epochs: int
+    """How often to go through the training images."""
+
+    label_smoothing: float
+    """Share of the target spread evenly over all classes."""
+
+    seed: int
+    """What the weights, the order of the images, dropout and shifts are drawn from."""
+
+    device: str
+    """auto (a GPU if there is one), cpu, cuda or mps."""
+
+    precision: str
+    """auto (bfloat16 where the hardware computes in it), float32 or bfloat16."""
+
+    num_threads: int | None
+    """CPU threads of this job; null for as many as there are cores."""
+
+    objective: list[str]
+    """What a study searches for: test/accuracy, test/loss, train/loss, model/parameters, or with data.validation
+    above 0 val/accuracy, val/loss. The value after the last epoch counts. A list of several gives a Pareto front."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "epochs", self.epochs, "must be 1 or more")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be 0 or more and below 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must be 0 or more and below 4294967296")
+        require(
+            self.num_threads is None or 1 <= self.num_threads <= MOST_THREADS,
+            "num_threads",
+            self.num_threads,
+            f"must be 1 or more and at most {MOST_THREADS}, or null",
+        )
+        metrics = [metric for metric in METRICS if self.data.validation or not metric.startswith("val/")]
+        hint = "" if self.data.validation else "; val/accuracy and val/loss need data.validation above 0"
+        require(bool(self.objective), "objective", "[]", one_of(metrics) + hint)
+        for objective in self.objective:
+            require(objective in metrics, "objective", objective, one_of(metrics) + hint)
+        require(
+            self.data.batch_size > 1 or not getattr(self.model, "batch_norm", False),
+            "data.batch_size",
+            self.data.batch_size,
+            f"must be 2 or more for the batch norm of {self.model.name}",
+        )
+
+
+def direction(objective: str) -> str | None:
+    """Which way `objective` is better, "maximize" or "minimize"; None if that is not known."""
+    return METRICS.get(objective)
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The job that `overrides` make of conf/, for programs that are not Hydra's own.
+
+    Raises:
+        SweepError: As `parse` does; what Hydra itself raises of a key or a choice comes through.
+    """
+    with hydra.initialize_config_dir(str(ROOT / "conf")):
+        return parse(hydra.compose("config", list(overrides)))
+
+
+def parse(cfg: DictConfig) -> Config:
+    """The job that Hydra composed, with every type and bound checked.
+
+    Raises:
+        SweepError: A value is of the wrong type or not allowed.
+    """
+    try:
+        classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
+        schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
+        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_JOB])
+        experiment = OmegaConf.select(job, "tracking.experiment")
+        reads_as_text = experiment is None or isinstance(experiment, str)
+        quoted = "that is no text to Hydra; in quotes it is: 'tracking.experiment=\"NAME\"'"
+        require(reads_as_text, "tracking.experiment", experiment, quoted)
+        if not OmegaConf.is_list(job.objective):
+            job.objective = [job.objective]
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), schema, job)))
+    except OmegaConfBaseException as error:
+        raise SweepError(explain(error)) from error
+
+
+def to_yaml(config: Config) -> str:
+    """`config` as YAML that `parse` reads back."""
+    return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
+
+
+def from_yaml(text: str | bytes) -> Config:
+    """What `to_yaml` wrote. It is data, whoever wrote it: nothing in it is resolved.
+
+    Raises:
+        SweepError: It is damaged, holds an interpolation, or this version of the project does not allow the values.
+    """
+    found = plain_yaml(text)
+    for key, value in _leaves("", found):
+        require(
+            "${" not in str(value), key, value, "what was recorded is not resolved, and this is no value of its own"
+        )
+    for group in (*GROUPS, "tracking"):
+        require(isinstance(found.get(group), dict), group, found.get(group), "must be a group of settings")
+    try:
+        job = OmegaConf.create(found)
+    except OmegaConfBaseException as error:  # a date, or a set
+        raise SweepError(explain(error)) from error
+    return parse(job)
+
+
+def plain_yaml(text: str | bytes) -> dict[str, Any]:
+    """The mapping that `text` holds, of plain values: no tags, and no aliases, by which a few lines become billions.
+
+    Raises:
+        SweepError: It holds anything else, or is damaged.
+    """
+    try:
+        require(len(text) <= MOST_BYTES, "its size", f"{len(text):,}", f"at most {MOST_BYTES:,} bytes")
+        level = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            require(level <= MOST_LEVELS, "its depth", level, f"at most {MOST_LEVELS} levels")
+            require(not isinstance(event, yaml.AliasEvent), "an alias in it", "*", "is not read")
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: as of a date that is none
+        raise SweepError(f"it is damaged ({in_one_line(error, 100)})") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise SweepError(
+            f"it is damaged: no settings by name, but {'nothing' if found is None else type(found).__name__}"
+        )
+    return found
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every setting by the key that overrides it: `model.widths.0`, `optimizer.lr`."""
+    return dict(_leaves("", asdict(config)))
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, child in value.items():
+        yield from _leaves(f"{key}.{name}" if key else str(name), child)
+
+
+def _class_named(base: type, name: str, group: str) -> type:
+    """The subclass of `base` whose `name` is Literal[`name`]."""
+    classes = dict(_named_subclasses(base))
+    require(name in classes, f"{group}.name", name, one_of(classes))
+    return classes[name]
+
+
+def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:
+    subclasses: list[type] = base.__subclasses__()
+    for subclass in subclasses:
+        hint = typing.get_type_hints(subclass)["name"]
+        if typing.get_origin(hint) is typing.Literal:
+            yield typing.get_args(hint)[0], subclass
+        yield from _named_subclasses(subclass)

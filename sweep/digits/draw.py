@@ -1,0 +1,115 @@
+"""A page to draw a digit on, and to watch what the model makes of it. It is for this machine only.
+
+sweep draw                 with the champion of MNIST's or the best model of the newest study
+sweep draw --study NAME    or --experiment NAME, --run ID, --model NAME, as for sweep best
+"""
+
+import logging
+import os
+import socket
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, abort, render_template, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import make_server
+
+from sweep.arguments import Parser
+from sweep.digits import handwriting, predict
+from sweep.digits.trial import Classifier
+from sweep.errors import SweepError, told_in_one_line
+from sweep.record import registry, tracking
+from sweep.results import best
+
+HOST = "127.0.0.1"
+PORT = 8128
+
+MOST_BYTES = 2**20
+"""Of a drawing; the page sends a few thousand."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = Parser("draw", __doc__)
+    parser.add_argument("--port", type=int, default=PORT, help=f"of the page ({PORT}); 0 for any that is free")
+    best.add_choice(parser)
+    options = parser.parse_args(arguments)
+    with told_in_one_line():
+        tracking.connect()
+        if not (options.study or options.experiment or options.run or options.model):
+            options.model = _only_champion()
+        run = best.find(options)
+        classifier = predict.load(run)
+        listening = _listen(options.port)
+    name = f"{options.model}@{registry.ALIAS}, {run.name}" if options.model else run.name
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it has a line for each stroke
+    with listening:
+        server = make_server(
+            HOST, listening.getsockname()[1], make_app(classifier, name), threaded=True, fd=listening.fileno()
+        )
+        print(f"reading with {name} ({run.run_id})")
+        print(f"draw on http://{HOST}:{server.port}    (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
+def _only_champion() -> str | None:
+    """The name in MLflow's registry whose champion reads digits, None where there is none or more than one."""
+    names = []
+    for name in registry.champions():
+        try:
+            predict.load(registry.find_champion(name))
+        except SweepError:
+            continue
+        names.append(name)
+    return names[0] if len(names) == 1 else None
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket on `port` of this machine alone.
+
+    Raises:
+        SweepError: The port is taken, or is none.
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "there are ports up to 65535"
+        raise SweepError(f"--port={port}: cannot be listened on ({reason}); choose another, or 0 for any") from error
+
+
+def make_app(classifier: Classifier, name: str) -> Flask:
+    """The page and what it asks: drawings read by `classifier`, which the page calls `name`."""
+    app = Flask("sweep", static_folder=None, template_folder=str(Path(__file__).parent))
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    # A page from elsewhere whose own name has been made to lead here is not to be answered (DNS rebinding).
+    app.config["TRUSTED_HOSTS"] = [HOST, "localhost"]
+
+    @app.get("/")
+    def page() -> str:
+        return render_template("draw.html", model=name)
+
+    @app.post("/predict")
+    def answer() -> dict[str, Any]:
+        """A drawing as PNG; gives each digit's probability, and the 28x28 grey levels that the model saw."""
+        if request.mimetype != "image/png":
+            abort(415, "send a drawing as image/png")
+        try:
+            image = handwriting.open_image(BytesIO(request.get_data()), "the drawing")
+        except SweepError as error:
+            abort(400, str(error))
+        try:
+            reading = predict.read(classifier, image, "the drawing")
+        except SweepError as error:
+            abort(422, str(error))
+        return {
+            "words": predict.in_words(reading),
+            "probabilities": reading.probabilities.tolist(),
+            "seen": (255 * reading.seen.flatten()).round().int().tolist(),
+        }
+
+    @app.errorhandler(HTTPException)
+    def refusal(error: HTTPException) -> tuple[dict[str, Any], int]:
+        return {"error": error.description}, error.code or 500
+
+    return app

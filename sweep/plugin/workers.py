@@ -1,0 +1,180 @@
+"""A Hydra launcher for one machine: each slot has a worker process, which it keeps from job to job.
+
+A worker that dies costs its job and no more; the slot's next job gets a new one. Workers end when the process
+that started them does, whatever ended it.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any, NamedTuple
+
+import cloudpickle
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from sweep.errors import SweepError
+
+# On Linux workers are forked from a clean server process that has the imports done: they share its memory, and
+# one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
+PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+PRELOADED = (
+    "sweep.digits.trial",
+    "mlflow.pytorch",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "optuna",
+    "torch._dynamo",
+)
+"""The last is what the logging of a model is waiting for otherwise."""
+
+
+class WorkerLauncher(Launcher):
+    """Runs jobs in worker processes of this machine, as many at a time as there are threads that call `launch`."""
+
+    def __init__(self, num_workers: int, num_gpus: int = 0) -> None:
+        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers = [_Worker(visible_gpu(i, num_gpus)) for i in range(num_workers)]
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context, self._config = hydra_context, config
+        self._task = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        worker = self._free.get()
+        try:
+            return [
+                worker.run(
+                    _Job(self._context, self._config, self._task, Singleton.get_state(), list(overrides), number)
+                )
+                for number, overrides in enumerate(job_overrides, start=initial_job_idx)
+            ]
+        finally:
+            self._free.put(worker)
+
+    def stop(self) -> None:
+        """Kill the workers, whatever they are doing."""
+        for worker in self._workers:
+            worker.stop()
+
+
+def start_importing() -> None:
+    """Have the server process that workers are forked from import what they need, while this one goes on."""
+    if sys.platform == "linux":
+        PROCESSES.set_forkserver_preload(list(PRELOADED))
+        resource_tracker.ensure_running()  # first, since it unblocks what it finds blocked
+        # The server inherits this: it would answer Ctrl-C with a traceback of its imports. Workers ignore it anyway.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def visible_gpu(slot: int, num_gpus: int) -> dict[str, str]:
+    """The environment that gives a slot its own one of `num_gpus` GPUs; slots beyond share them in turn."""
+    if num_gpus == 0:
+        return {}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    devices = given.split(",") if given else [str(i) for i in range(num_gpus)]
+    return {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]}
+
+
+class _Job(NamedTuple):
+    context: HydraContext
+    config: DictConfig
+    task: TaskFunction
+    singletons: dict[Any, Any]
+    overrides: list[str]
+    number: int
+
+
+class _Worker:
+    """A process that does one job after another, started when the first one comes."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._process: Any = None
+        self._connection: Connection[Any, Any]
+
+    def run(self, job: _Job) -> JobReturn:
+        if self._process is None:
+            self._start()
+        try:
+            # Hydra's state holds functions that only cloudpickle can send.
+            self._connection.send_bytes(cloudpickle.dumps(job))
+            return self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            status = self._process.exitcode
+            self._process = None
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return _failed(SweepError(f"its worker process died ({how}); if it was SIGKILL, memory may have run out"))
+
+    def _start(self) -> None:
+        self._connection, other_end = PROCESSES.Pipe()
+        self._process = PROCESSES.Process(target=_serve, args=(other_end, self._environment))
+        self._process.start()
+        other_end.close()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+
+def _serve(connection: "Connection[Any, Any]", environment: Mapping[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the sweeper decides
+    os.environ.update(environment)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    while True:
+        try:
+            job = cloudpickle.loads(connection.recv_bytes())
+        except EOFError:
+            return
+        try:
+            result = _run(job)
+        except Exception as error:  # Hydra's: a job that cannot be composed, or its folder not be written
+            result = _failed(error)
+        connection.send(result)
+
+
+def _failed(error: Exception) -> JobReturn:
+    result = JobReturn()
+    result.status, result.return_value = JobStatus.FAILED, error
+    return result
+
+
+def _die_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+def _run(job: _Job) -> JobReturn:
+    """What Hydra's own launchers do for a job, in the process that it runs in."""
+    setup_globals()
+    Singleton.set_state(job.singletons)
+    config = job.context.config_loader.load_sweep_config(job.config, job.overrides)
+    with open_dict(config):
+        config.hydra.job.id = f"{config.hydra.job.name}_{job.number}"
+        config.hydra.job.num = job.number
+    HydraConfig.instance().set_config(config)
+    return run_job(
+        hydra_context=job.context,
+        task_function=job.task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )

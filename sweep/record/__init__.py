@@ -1,0 +1,1 @@
+"""The record in MLflow: runs, tags, the registry. The only room that imports MLflow."""

@@ -1,0 +1,283 @@
+"""What a person reads of a study: numbers in words, the table of its trials, the best of them."""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sweep.record.tracking import COPY_TAG, ERROR_TAG, INTERRUPTED, STOPPED_TAG, STUDY_TAG, RunRecord
+from sweep.study.progress import terminal_width
+
+MOST_ROWS = 50
+WIDTH_WITHOUT_TERMINAL = 120
+"""Columns of a table that goes into a file or a pipe."""
+TAKEN = ("trial", "front", "seconds", "status", "run", "length")
+"""Names of columns that are no settings, and one that alone says nothing."""
+INDENT = " " * 8
+"""Before what belongs to the line above."""
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """Metrics by name, as in "test/accuracy 98.67%  test/loss 0.0512"."""
+    return "  ".join(f"{name} {value_in_words(name, value)}" for name, value in metrics.items())
+
+
+def value_in_words(metric: str, value: float) -> str:
+    """The value of a metric as a person reads it."""
+    if metric.endswith("/accuracy"):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if metric == "model/parameters" else f"{value:.4f}"
+
+
+def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
+    """What there is to say of a study without a finished trial, with the first of the `reasons`."""
+    return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
+
+
+def counts_in_words(trials: Sequence[RunRecord]) -> str:
+    """How many trials there are, and how they ended."""
+    counts = Counter("copied" if COPY_TAG in trial.tags else status_in_words(trial) for trial in trials)
+    interrupted = counts.pop(INTERRUPTED, 0)
+    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    if interrupted:
+        told += f"; besides, {interrupted} interrupted"
+    return f"{counts.total()} trials, {told}"
+
+
+def tell(
+    study: RunRecord,
+    trials: Sequence[RunRecord],
+    front: Sequence[RunRecord],
+    searched: Sequence[str],
+    remarks: Sequence[str],
+    where_to_look: Sequence[str],
+) -> str:
+    """The table of trials, best first, the best one, and what to type next.
+
+    Args:
+        study: Its parent run.
+        trials: All of its trials.
+        front: The best of them, or all on the Pareto front where there are several objectives.
+        searched: The keys whose values differ between trials; a column each.
+        remarks: What else there is to say of the best.
+        where_to_look: Lines that say what to type, or where to go, to see the record.
+    """
+    name = study.tags[STUDY_TAG]
+    lines = [table(trials, study.objectives, study.directions, searched, front), ""]
+    lines.append(f"study   {name}: {counts_in_words(trials)}")
+    lines += best_lines(study, front)
+    lines += [wrapped(f"{INDENT}{remark}") for remark in remarks]
+    lines += where_to_look
+    lines.append(f"fetch   sweep best --study {name}")
+    return "\n".join(lines)
+
+
+def best_lines(study: RunRecord, front: Sequence[RunRecord], searched: Sequence[str] = ()) -> list[str]:
+    """The best trial, or the Pareto front, in words, with its settings for the keys `searched`."""
+
+    def line(trial: RunRecord) -> str:
+        settings = "".join(f"  {key}={short(value)}" for key, value in settings_of(trial, searched).items())
+        metrics = in_words({objective: trial.metrics[objective] for objective in study.objectives})
+        return f"trial {trial.trial_number}: {metrics}{settings}"
+
+    if len(study.objectives) == 1:
+        return [f"best    {line(front[0])}"]
+    return [f"front   {len(front)} trials that no other beats in one objective without losing in another:"] + [
+        f"        {line(trial)}" for trial in front
+    ]
+
+
+def ranked(trials: Sequence[RunRecord], objectives: Sequence[str], directions: Sequence[str]) -> list[RunRecord]:
+    """`trials`, best first by the first objective, those that have not finished last."""
+    sign = 1 if directions[0] == "minimize" else -1
+    return sorted(
+        trials,
+        key=lambda trial: (
+            trial.status != "FINISHED",
+            sign * trial.metrics.get(objectives[0], 0.0),
+            trial.trial_number,
+        ),
+    )
+
+
+def table(
+    trials: Sequence[RunRecord],
+    objectives: Sequence[str],
+    directions: Sequence[str],
+    searched: Sequence[str],
+    front: Sequence[RunRecord] = (),
+) -> str:
+    """A line for each trial, best first by the first objective, those without a value last; at most MOST_ROWS.
+
+    What all trials have in common is told below, once.
+    """
+    on_front = {trial.run_id for trial in front}
+    in_order = ranked(trials, objectives, directions)
+    several = len(objectives) > 1
+    columns, common = compared(in_order, searched)
+    header = ["trial", *objectives, *["front"] * several, *columns, "seconds", "status"]
+    rows = [
+        [
+            str(trial.trial_number),
+            *(metric_in_words(trial, objective) for objective in objectives),
+            *["*" if trial.run_id in on_front else ""] * several,
+            *(bare(cells[i]) for cells in columns.values()),
+            f"{trial.seconds:.1f}",
+            status_in_words(trial),
+        ]
+        for i, trial in enumerate(in_order[:MOST_ROWS])
+    ]
+    first = len(header) - 2 - len(columns)
+    lines = fitted(header, rows, spare=[len(header) - 2, *reversed(range(first, first + len(columns)))])
+    if len(in_order) > MOST_ROWS:
+        lines.append(f"... and {len(in_order) - MOST_ROWS} more, all in MLflow")
+    if common:
+        told = "  ".join(f"{key}={short(value)}" for key, value in common.items())
+        lines.append(wrapped(f"the same in all: {told}"))
+    return "\n".join(lines)
+
+
+class Compared(NamedTuple):
+    """What differs between trials, and what does not."""
+
+    columns: dict[str, list[str]]
+    """The value in each trial of what differs, by its key, shortened as far as it stays unlike the others."""
+    common: dict[str, str]
+    """What is the same in all of several trials, by the whole key."""
+
+
+def compared(trials: Sequence[RunRecord], searched: Iterable[str]) -> Compared:
+    """The settings of `trials` that were `searched`, the items of a list together."""
+    keys = whole_lists(searched, {name for trial in trials for name in trial.params})
+    cells = {key: [trial.setting(key) for trial in trials] for key in keys}
+    common = {key: values[0] for key, values in cells.items() if len(trials) > 1 and len(set(values)) == 1}
+    names = short_names(key for key in cells if key not in common)
+    return Compared({names[key]: values for key, values in cells.items() if key not in common}, common)
+
+
+def settings_of(trial: RunRecord, searched: Iterable[str]) -> dict[str, str]:
+    """What `trial` has of the keys `searched`, the items of a list together."""
+    found = {key: trial.setting(key) for key in whole_lists(searched, trial.params)}
+    return {key: value for key, value in found.items() if value}
+
+
+def whole_lists(searched: Iterable[str], params: Collection[str] = ()) -> list[str]:
+    """The keys `searched`, with a list in place of its items and its length; `params` are what trials recorded."""
+    keys = list(searched)
+    items = {key: key.rpartition(".")[0] for key in keys if key.rpartition(".")[2].isdigit()}
+    lengths = {key: name for key in keys if (name := key.removesuffix(".length")) != key}
+    lists = {key: name for key, name in lengths.items() if name in items.values() or f"{name}.0" in params}
+    return list(dict.fromkeys((items | lists).get(key, key) for key in keys))
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Of each key as much of its end as says what it is and no other ends in: `lr` for `optimizer.lr`."""
+    parts = {key: key.lstrip("+").split(".") for key in keys}
+
+    def is_unique(key: str, num_parts: int) -> bool:
+        end = parts[key][-num_parts:]
+        return (
+            not end[0].isdigit()
+            and end[0] not in TAKEN
+            and all(other[-num_parts:] != end for another, other in parts.items() if another != key)
+        )
+
+    return {
+        key: ".".join(own[-next((n for n in range(1, len(own)) if is_unique(key, n)), len(own)) :])
+        for key, own in parts.items()
+    }
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each of `rows`, each column as wide as its widest cell and flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int] = ()) -> list[str]:
+    """The lines of a table no wider than the terminal.
+
+    Where it is too narrow, names in the `header` are broken, then long cells cut; then the columns at the places
+    `spare` are left out, in this order, and named below.
+    """
+    width = terminal_width() or WIDTH_WITHOUT_TERMINAL
+    for lines in _narrower(header, rows, spare):
+        if len(lines[0]) <= width:
+            break
+    return lines
+
+
+def _narrower(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int]) -> Iterator[list[str]]:
+    """The lines of a table, then narrower and narrower ones."""
+    yield aligned([header, *rows])
+    for most in (40, 16, 10):
+        yield _broken(header, rows, most)
+    for count in range(1, len(spare) + 1):
+        gone = spare[:count]
+        kept = [i for i in range(len(header)) if i not in gone]
+        missing = ", ".join(header[i] for i in sorted(gone))
+        lines = _broken([header[i] for i in kept], [[row[i] for i in kept] for row in rows], 16)
+        yield [*lines, wrapped(f"no room for {missing}: a wider terminal shows more")]
+
+
+def _broken(header: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> list[str]:
+    """The aligned lines of a table with names over several lines, and no cell longer than `most`."""
+    cells = [[cell if len(cell) <= most else f"{cell[: most - 2]}.." for cell in row] for row in rows]
+    widths = [max(map(len, column), default=0) for column in zip(*cells, strict=True)] or [0] * len(header)
+    names = [_break(name, width) for name, width in zip(header, widths, strict=True)]
+    height = max(map(len, names))
+    padded = [[""] * (height - len(name)) + name for name in names]
+    return aligned([*zip(*padded, strict=True), *cells])
+
+
+def _break(name: str, width: int) -> list[str]:
+    """`name` over as many lines as it needs to be no wider than `width`, where it has parts."""
+    lines = [""]
+    for part in re.findall(r"[^/_. -]+[/_. -]*|[/_. -]+", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def wrapped(text: str) -> str:
+    """A sentence over as many lines as a terminal needs, those after the first indented; as it is without one."""
+    width = terminal_width()
+    if width is None:
+        return text
+    return "\n".join(
+        textwrap.wrap(text, max(width, 40), subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    )
+
+
+def status_in_words(trial: RunRecord) -> str:
+    """A trial's end: finished, pruned, stopped, interrupted, failed, or whose copy it is; running if it has none."""
+    if COPY_TAG in trial.tags:
+        return f"as {trial.tags[COPY_TAG]}"
+    if trial.status == "KILLED":
+        return "pruned" if trial.tags.get(STOPPED_TAG, "").startswith("pruned") else "stopped"
+    return INTERRUPTED if trial.tags.get(ERROR_TAG) == INTERRUPTED else trial.status.lower()
+
+
+def metric_in_words(trial: RunRecord, objective: str) -> str:
+    """The value that a trial came to; a dash where it failed, or has none."""
+    if trial.status not in ("FINISHED", "KILLED") or objective not in trial.metrics:
+        return "-"
+    return value_in_words(objective, trial.metrics[objective])
+
+
+def short(param: str) -> str:
+    """A recorded setting, its numbers to four digits."""
+    if param.startswith("[") and param.endswith("]"):
+        return f"[{','.join(short(item) for item in param[1:-1].split(','))}]"
+    try:
+        return param if param.lstrip("-").isdigit() else f"{float(param):.4g}"
+    except ValueError:
+        return param
+
+
+def bare(param: str) -> str:
+    """A setting as it stands in a column: a list without its brackets."""
+    told = short(param)
+    return told[1:-1] if re.fullmatch(r"\[[^\[\]]+\]", told) else told

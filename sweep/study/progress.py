@@ -1,0 +1,207 @@
+"""What a person sees while it runs: a line for each trial, on a terminal one live line below them, long epochs."""
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:  # torch takes seconds
+    from sweep.digits.loop import Batches
+
+tqdm.set_lock(threading.RLock())  # its own would also hold for other processes, and is told of as leaked at the end
+
+SECONDS_BETWEEN_LOOKS = 5
+"""How often the live line looks how far the running trials are."""
+SECONDS_OF_A_SHORT_EPOCH = 2
+WIDEST_BAR, NARROWEST_BAR = 20, 5
+
+
+class Counts(NamedTuple):
+    """How far a study has come."""
+
+    finished: int = 0
+    running: int = 0
+    pruned: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """Trials that have come to their end, in whichever way."""
+        return self.finished + self.pruned + self.failed
+
+
+class Running(NamedTuple):
+    """A trial that runs."""
+
+    number: int
+    epoch: str = ""
+    """Which one it is in, as in "3/4"; empty where that is not known."""
+
+
+class Standing(NamedTuple):
+    """A study as its live line tells it."""
+
+    counts: Counts = Counts()
+    best: str = ""
+    """The best so far in words, empty if there is none."""
+    running: Sequence[Running] = ()
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal that `stream` is, or that a person looks at; None where nobody does.
+
+    Without `stream` that is COLUMNS, or the terminal of the output, or of the errors where the output goes into a pipe.
+    """
+    if stream is None and os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    for one in (stream,) if stream else (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # no terminal, closed, or not a file at all
+            return os.get_terminal_size(one.fileno()).columns or None
+    return None
+
+
+def say_at_once(text: str) -> None:
+    """Tell who sits at a terminal what is done before the first result; a log, or a refusal, does without it."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """The live line, and the lines above it; without a terminal, plain lines that also say how far the study is."""
+
+    def __init__(self, total: int, look: Callable[[], Standing]) -> None:
+        self._look = look
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+        self._standing = look()
+        self._seen: dict[int, float] = {}
+        self._started, self._done_before = time.monotonic(), self._standing.counts.done
+        self._bar = tqdm(total=total, disable=not sys.stderr.isatty(), bar_format="{desc}")
+        if self.is_live:
+            threading.Thread(target=self._keep_time, daemon=True).start()
+
+    def _keep_time(self) -> None:
+        looked = time.monotonic()
+        while not self._closed.wait(1):
+            if time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:
+                with suppress(Exception):  # a storage that is away for a moment
+                    self._standing = self._look()
+                looked = time.monotonic()
+            self._show()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a terminal to show it on."""
+        return not self._bar.disable
+
+    def line(self, text: str) -> None:
+        """Print a line above the live one."""
+        with self._lock:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def update(self) -> None:
+        """Show how far the study has come, and the best so far."""
+        self._standing = self._look()
+        self._show()
+
+    def _show(self) -> None:
+        with self._lock:
+            now, standing = time.monotonic(), self._standing
+            self._seen = {one.number: self._seen.get(one.number, now) for one in standing.running}
+            ages = {number: now - since for number, since in self._seen.items()}
+            # One column less: some terminals go to the next line at the last.
+            width = (terminal_width(sys.stderr) or 80) - 1
+            elapsed = now - self._started
+            rate = (standing.counts.done - self._done_before) / elapsed if elapsed else 0
+            line = live_line(standing, self._bar.total, elapsed, rate, ages, width)
+            self._bar.set_description_str(line, refresh=self.is_live)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._closed.set()
+        with self._lock:
+            self._bar.leave = False
+            self._bar.close()
+
+
+def live_line(standing: Standing, total: int, elapsed: float, rate: float, ages: dict[int, float], width: int) -> str:
+    """As much of a study's standing as `width` has room for, what matters most first.
+
+    Args:
+        standing: How far it is.
+        total: How many trials it comes to.
+        elapsed: Seconds since this process began.
+        rate: Trials a second.
+        ages: Seconds since each of the running trials was first seen.
+        width: Columns.
+    """
+    counts = standing.counts
+    remaining = tqdm.format_interval((total - counts.done) / rate) if rate else "?"
+    line = f"{standing.best}  " if standing.best else ""
+    line += f"{counts.done}/{total}  {tqdm.format_interval(elapsed)}<{remaining}"
+    oldest_first = sorted(standing.running, key=lambda one: -ages.get(one.number, 0))
+    told = [_running(one, ages.get(one.number, 0)) for one in oldest_first]
+    all_of_them = [", ".join([f"{counts.running} running", *told[:n]]) for n in range(len(told), 0, -1)]
+    ways_to_tell = [*all_of_them, *told[:1], f"{counts.running} running"]
+    pieces = [
+        next((way for way in ways_to_tell if _fits(line, way, width)), "") if counts.running else "",
+        f"{counts.failed} failed" if counts.failed else "",
+        f"{counts.pruned} pruned" if counts.pruned else "",
+        f"{counts.finished} finished" if counts.finished else "",
+    ]
+    for piece in pieces:
+        if piece and _fits(line, piece, width):
+            line += f"  {piece}"
+    size = min(WIDEST_BAR, width - len(line) - 4)
+    if size >= NARROWEST_BAR:
+        full = round(size * counts.done / max(1, total))
+        line = line.replace(f"{counts.done}/{total}", f"{counts.done}/{total} |{'#' * full}{' ' * (size - full)}|", 1)
+    return line[:width]
+
+
+def _fits(line: str, piece: str, width: int) -> bool:
+    return len(line) + 2 + len(piece) <= width
+
+
+def _running(one: Running, age: float) -> str:
+    epoch = f"epoch {one.epoch}, " if one.epoch else ""
+    return f"trial {one.number}: {epoch}{tqdm.format_interval(age)}"
+
+
+class LongEpochs:
+    """The `batches` of a job, which show on a terminal how far an epoch is that takes longer than a moment.
+
+    Only where the job's own lines are shown there: a trial of a study leaves the terminal to the study.
+    """
+
+    def __init__(self, batches: "Batches", epochs: int) -> None:
+        self._batches, self._epochs = batches, epochs
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._epoch += 1
+        return iter(
+            tqdm(
+                self._batches,
+                desc=f"epoch {self._epoch}/{self._epochs}",
+                bar_format="{desc} |{bar:20}| {percentage:.0f}%  {elapsed}<{remaining}",
+                delay=SECONDS_OF_A_SHORT_EPOCH,
+                leave=False,
+                disable=not (sys.stderr.isatty() and _has_log_on_terminal()),
+            )
+        )
+
+
+def _has_log_on_terminal() -> bool:
+    return any(type(handler) is logging.StreamHandler for handler in logging.root.handlers)

@@ -1,0 +1,154 @@
+"""Optuna's samplers: settings checked beforehand, as pruners' are, and the GP sampler learns from pruned trials."""
+
+import copy
+import inspect
+import math
+import statistics
+from collections.abc import Container, Sequence
+from typing import Any
+
+import optuna
+from omegaconf import DictConfig, OmegaConf
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import require
+from sweep.study.space import Space
+
+IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
+
+MOST_TRIED = 60
+"""Trials at most to try a sampler with: NSGA's starts to breed after 50."""
+
+
+def require_types(key: str, settings: DictConfig) -> None:
+    """See that the settings of a sampler or pruner of Optuna's, under `key`, are of the types that it names.
+
+    By itself it finds out when it uses them, which may be after many trials. What it does not know, and what is
+    not Optuna's, is left to whoever builds it.
+
+    Raises:
+        SweepError: One is not.
+    """
+    name = str(settings.get("_target_")).rpartition(".")[2]
+    name = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}.get(name, name)
+    made = getattr(optuna.samplers, name, getattr(optuna.pruners, name, None))
+    known = inspect.signature(made).parameters if made else {}
+    resolved: Any = OmegaConf.to_container(settings, resolve=True)
+    for setting, given in resolved.items():
+        if setting not in known or known[setting].annotation is inspect.Parameter.empty:
+            continue
+        annotation = known[setting].annotation
+        kinds = (annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)).split(" | ")
+        must_be = " or ".join(IN_WORDS.get(kind, kind) for kind in kinds)
+        shown = "null" if given is None else given
+        require(_is_one_of(kinds, given), f"{key}.{setting}", shown, f"must be {must_be}")
+        is_seed = setting != "seed" or given is None or 0 <= given < 2**32
+        require(is_seed, f"{key}.{setting}", given, "must be 0 or more and below 4294967296")
+
+
+def _is_one_of(kinds: Sequence[str], given: Any) -> bool:
+    if isinstance(given, float):
+        return "float" in kinds and math.isfinite(given)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return "int" in kinds or "float" in kinds
+    if given is None or isinstance(given, bool | str):
+        return ("None" if given is None else type(given).__name__) in kinds
+    return any(kind not in IN_WORDS for kind in kinds)  # a list, or settings from which something is built
+
+
+def try_out(sampler: BaseSampler, directions: Sequence[Any], searched: Space, n_trials: int) -> None:
+    """Have `sampler` suggest trials of a study that nobody keeps, as many as show whether it can; it is spent then.
+
+    Raises:
+        Exception: Whatever it raises of its settings, of the space or of several objectives.
+    """
+    study = optuna.create_study(sampler=sampler, directions=directions)
+    at_random = [getattr(sampler, name, 0) for name in ("_n_startup_trials", "_population_size")]
+    for number in range(min(n_trials, max(at_random) + 2, MOST_TRIED)):
+        trial = study.ask()
+        for key, distribution in searched.active(searched.suggested_lengths(trial)).items():
+            trial._suggest(key, distribution)
+        study.tell(trial, [float(number)] * len(directions))
+
+
+def learning_from_pruned(sampler: BaseSampler) -> BaseSampler:
+    """`sampler`, or, if that is Optuna's of Gaussian processes, one that learns from pruned trials as well.
+
+    On its own that one sees finished trials only. Where half of the trials are pruned it is blind to half of
+    what was trained, and still draws at random at the end of a study of 20.
+    """
+    return _LearningFromPruned(sampler) if isinstance(sampler, GPSampler) else sampler
+
+
+def with_pruned_finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """`trials` with those that were pruned as though finished: they gain what others gained from that epoch on.
+
+    That is the median over the finished trials, of which some must have reported at the same epoch; else a
+    pruned trial stays as it is.
+    """
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return [_finished(trial, finished) if trial.state == TrialState.PRUNED else trial for trial in trials]
+
+
+def _finished(pruned: FrozenTrial, finished: Sequence[FrozenTrial]) -> FrozenTrial:
+    epoch = pruned.last_step
+    if epoch is None:
+        return pruned
+    ends = [(trial.value, trial.intermediate_values[epoch]) for trial in finished if epoch in trial.intermediate_values]
+    gains = [end - then for end, then in ends if end is not None]
+    value = pruned.intermediate_values[epoch] + statistics.median(gains) if gains else math.nan
+    if not math.isfinite(value):
+        return pruned
+    made = copy.copy(pruned)
+    made.state, made.values = TrialState.COMPLETE, [value]
+    return made
+
+
+class _WithPrunedFinished:
+    """A study as a sampler sees it, with its pruned trials as though finished."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = with_pruned_finished(self._study._get_trials(deepcopy, use_cache=use_cache))
+        return [trial for trial in trials if states is None or trial.state in states]
+
+
+class _LearningFromPruned(BaseSampler):
+    def __init__(self, sampler: GPSampler) -> None:
+        self._sampler = sampler
+
+    def reseed_rng(self) -> None:
+        self._sampler.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(_seen(study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(_seen(study), trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+
+def _seen(study: Study) -> Any:
+    return _WithPrunedFinished(study) if len(study.directions) == 1 else study

@@ -1,0 +1,330 @@
+"""A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
+
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.digits.config import Config
+from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
+from sweep.files import replacing
+from sweep.plugin import launchers
+from sweep.record.tracking import INTERRUPTED
+from sweep.results import conclude as record
+from sweep.results.conclude import Ending
+from sweep.results.summary import in_words, none_finished, value_in_words
+from sweep.study.progress import Counts, Progress, Running, Standing
+from sweep.study.slots import TIMEOUT, Stop, keep_busy
+from sweep.study.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, was_interrupted
+
+SECONDS_TO_TELL = 60
+"""Before it is first said what a study waits for at its end."""
+
+RESULTS_FILE = "optimization_results.yaml"
+
+MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+
+
+class Search:
+    """The search of one study by this process.
+
+    Args:
+        study: With its sampler.
+        job: Any one of its jobs.
+        folder: The study's.
+        launcher: Runs one job at a call, and takes calls from several threads.
+        num_slots: How many jobs run at a time.
+        suggest: From a trial the overrides of its job.
+        max_failure_rate: The share of this process's trials that may fail before no more are handed out.
+        stop: Whether to hand out no more.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        job: Config,
+        folder: Path,
+        launcher: Launcher,
+        num_slots: int,
+        suggest: Callable[[optuna.Trial], list[str]],
+        max_failure_rate: float,
+        stop: Stop,
+    ) -> None:
+        self._study, self._job, self._folder = study, job, folder
+        self._launcher, self._num_slots, self._suggest = launcher, num_slots, suggest
+        self._max_failure_rate, self._stop = max_failure_rate, stop
+        self._settling = threading.Lock()
+        self._over = threading.Event()
+        self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
+        self.failure: Exception | None = None
+        """What to raise once too many have failed, or the record is lost."""
+
+    def run(self) -> None:
+        """Hand out trials until the study has them all, or `stop` says so.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C twice; the trials that ran are interrupted.
+        """
+        self._study.settle_dead()
+        self._settle_record()
+        self._progress = Progress(self._study.n_trials, self._standing)
+        threading.Thread(target=self._keep_telling, daemon=True).start()
+        try:
+            with self._stop.on_interrupt(self._tell_interrupt):
+                keep_busy(self._num_slots, self._work_on_record)
+        except KeyboardInterrupt:
+            self._study.interrupt_own()
+            raise
+        finally:
+            self._over.set()
+            launchers.stop(self._launcher)
+            self._progress.close()
+            if self.lost_record is None:
+                self._settle_record()
+
+    @property
+    def lost_record(self) -> Exception | None:
+        """Why the study's record, or a disk, could not be written, if that ended it; the next command settles all."""
+        return self.failure if self.failure is not None and concerns_record(self.failure) else None
+
+    def _work_on_record(self) -> bool:
+        try:
+            return self._work()
+        except Exception as error:
+            if not concerns_record(error):
+                raise
+            self._lose_record(error)
+            return False
+
+    def _lose_record(self, error: Exception) -> None:
+        """Hand out no more trials: the next one would end like this one, and none by a fault of its own."""
+        if self.lost_record is None:
+            self.failure = error if isinstance(error, RecordError) else RecordError(explain(error))
+            self._stop.reason = "a record or a disk that cannot be written"
+
+    def _work(self) -> bool:
+        trial = self._study.claim(self._overrides, self._stop)
+        if trial is None:
+            return False
+        self._progress.update()
+        started = time.perf_counter()
+        twin = None if isinstance(trial.job, Exception) else self._study.twin_of(trial)
+        if twin is not None:
+            self._study.copy(trial.number, twin)
+        else:
+            self._launch(trial)
+        ended = self._study.trial(trial.number)
+        if twin is not None or ended.state == TrialState.FAIL:
+            with suppress(Exception):  # a record that is away for a moment; the end of the search looks again
+                self._settle_record(ended)
+        self._tell(ended, time.perf_counter() - started)
+        return True
+
+    def _launch(self, trial: Trial) -> None:
+        error: Exception | None = None
+        try:
+            self._study.tell(trial.number, self._values_from_job(trial))
+        except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
+            if concerns_record(raised):
+                self._lose_record(raised)
+                self._study.interrupt(trial.number)
+                return
+            error = raised
+            self._study.fail(trial.number, in_one_line(error))
+        self._ends[error is not None] += 1
+        if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
+            self.failure = SweepError(
+                f"{self._ends[True]} of {self._ends.total()} trials failed, more than "
+                f"hydra.sweeper.max_failure_rate={self._max_failure_rate} allows; the last one: {error}"
+            )
+            self._stop.reason = "too many failures"
+
+    def _overrides(self, trial: optuna.Trial) -> list[str] | Exception:
+        """Those of the trial's job, or why there are none: an error of custom_search_space, which fails the trial."""
+        try:
+            return self._suggest(trial)
+        except Exception as error:
+            if concerns_record(error):
+                raise
+            return error
+
+    def _values_from_job(self, trial: Trial) -> list[float] | None:
+        try:
+            if isinstance(trial.job, Exception):
+                raise trial.job
+            (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
+            return _values(result)
+        except Exception:
+            if not self._study.has_outcome(trial.number):
+                raise
+            return None  # the job was through; what was lost is only its way back
+
+    def _settle_record(self, *trials: FrozenTrial) -> None:
+        """See that MLflow has these trials, or all that have ended, as Optuna has them."""
+        with self._settling:
+            ended = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
+            endings = {trial.number: _ending(trial, self._job.objective) for trial in ended}
+            record.settle(self._study.name, self._job, self._folder, endings)
+
+    def _counts(self) -> Counts:
+        states = Counter(trial.state for trial in self._study.trials() if counts(trial))
+        return Counts(
+            finished=states[TrialState.COMPLETE],
+            running=states[TrialState.RUNNING],
+            pruned=states[TrialState.PRUNED],
+            failed=states[TrialState.FAIL],
+        )
+
+    def _standing(self) -> Standing:
+        trials = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
+        return Standing(self._counts(), self._best(), [Running(trial.number, self._epoch(trial)) for trial in trials])
+
+    def _epoch(self, trial: FrozenTrial) -> str:
+        """Which epoch a trial is in; nothing where its job does not say, as of several objectives."""
+        if len(self._job.objective) > 1 or self._study.address is None:
+            return ""
+        epochs = trial.params.get("epochs", self._job.epochs)
+        return f"{min((trial.last_step or 0) + 1, epochs)}/{epochs}"
+
+    def _best(self) -> str:
+        """The best so far in words, nothing if there is none."""
+        best = best_trials(self._study)
+        if not best:
+            return ""
+        if len(self._job.objective) > 1:
+            return f"{len(best)} on the front"
+        return f"best {value_in_words(self._job.objective[0], best[0].values[0])} (trial {best[0].number})"
+
+    def _tell(self, trial: FrozenTrial, seconds: float) -> None:
+        if trial.state == TrialState.COMPLETE:
+            end = in_words(dict(zip(self._job.objective, trial.values, strict=True)))
+        elif trial.state == TrialState.PRUNED:
+            epoch = trial.last_step or 0
+            end = f"pruned after epoch {epoch}, {in_words({self._job.objective[0]: trial.intermediate_values[epoch]})}"
+        elif was_interrupted(trial):
+            end = "interrupted; its settings are tried again when the study goes on"
+        else:
+            end = f"failed: {trial.user_attrs.get(ERROR, 'no reason given')}"
+        if COPY_OF in trial.user_attrs:
+            end += f"  (same settings as trial {trial.user_attrs[COPY_OF]})"
+        line = f"trial {trial.number:>3}  {end}  {seconds:.1f} s"
+        if not self._progress.is_live:
+            so_far = [f"{self._counts().done}/{self._study.n_trials}", self._best()]
+            line += f"  [{', '.join(filter(None, so_far))}]"
+        self._progress.line(line)
+        self._progress.update()
+
+    def _tell_interrupt(self) -> None:
+        self._progress.line("no more trials are handed out; those that run will finish. Ctrl-C again stops them now.")
+        # In a thread of its own: this one may hold the storage's lock just now.
+        threading.Thread(target=self._tell_waiting, daemon=True).start()
+
+    def _keep_telling(self) -> None:
+        """Say what is waited for once no more trials are handed out: at the timeout, then ever less often."""
+        pause = SECONDS_TO_TELL
+        while not self._over.wait(min(pause, self._stop.seconds_left)):
+            with suppress(Exception):  # a record that is away; whoever writes into it says so
+                if self._stop() or self._study.num_counted() >= self._study.n_trials:
+                    pause *= 2
+                    self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        running = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
+        if not running or self._over.is_set():
+            return
+        reason = f"{self._stop.reason}: no more trials are handed out; " if self._stop.reason == TIMEOUT else ""
+        told = [f"trial {trial.number}{_process_in_words(trial)}" for trial in running]
+        hint = "to end one that hangs, kill -9 its process; " if any("(" in one for one in told) else ""
+        again = "once more" if self._stop.is_interrupted else "twice"
+        self._progress.line(f"{reason}waiting for {', '.join(told)}; {hint}Ctrl-C {again} stops all of them now")
+
+
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """The best trial, or those on the Pareto front where there are several objectives."""
+    if len(study.optuna.directions) > 1:
+        return study.optuna.best_trials
+    try:
+        return [study.optuna.best_trial]
+    except ValueError:  # none has finished
+        return []
+
+
+def tell_best(study: Study, objectives: Sequence[str], results: Path) -> str:
+    """The best trials in words, from Optuna's record alone, and where the `results` are."""
+    lines = [
+        f"best    trial {trial.number}: {in_words(dict(zip(objectives, trial.values, strict=True)))}  "
+        + "  ".join(f"{key}={value}" for key, value in trial.params.items())
+        for trial in best_trials(study)
+    ]
+    return "\n".join([*lines, f"look    {results}"])
+
+
+def write_results(study: Study, folder: Path) -> Path:
+    """Write optimization_results.yaml into `folder`, in the plugin's form, and return where it is.
+
+    Raises:
+        SweepError: No trial has finished.
+    """
+    best = best_trials(study)
+    if not best:
+        trials = study.trials()
+        reasons = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
+        raise SweepError(none_finished(len(trials), reasons))
+    if len(study.optuna.directions) == 1:
+        results: dict[str, Any] = {"best_params": best[0].params, "best_value": best[0].value}
+    else:
+        results = {"solutions": [{"params": trial.params, "values": trial.values} for trial in best]}
+    path = folder / RESULTS_FILE
+    with replacing(path) as part:
+        OmegaConf.save(OmegaConf.create({"name": "optuna"} | results), part)
+    return path
+
+
+def _values(result: JobReturn) -> list[float] | None:
+    if result.status != JobStatus.COMPLETED:
+        raise result._return_value  # its property of that name prints a line of its own besides
+    value = result.return_value
+    if value is None:
+        return None
+    try:
+        return [float(one) for one in (value if isinstance(value, Sequence) else [value])]
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"the job returned {value!r}; a study wants a number for each objective") from error
+
+
+def _process_in_words(trial: FrozenTrial) -> str:
+    """Where a trial runs, unless that is this process or is not known."""
+    host, _, pid = trial.user_attrs.get(WORKER, "").rpartition(" ")
+    is_here = host == socket.gethostname()
+    return (
+        ""
+        if not pid or (is_here and pid == str(os.getpid()))
+        else f" (process {pid}{'' if is_here else f' on {host}'})"
+    )
+
+
+def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:
+    pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
+    reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
+    metrics = dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {}
+    if not metrics and trial.last_step is not None:
+        metrics = {objectives[0]: trial.intermediate_values[trial.last_step]}
+    return Ending(
+        status=MLFLOW_STATUS[trial.state],
+        reason=reason,
+        copy_of=trial.user_attrs.get(COPY_OF),
+        params=trial.system_attrs.get("fixed_params", {}) | trial.params,  # it may not have been given all yet
+        metrics=metrics,
+        epoch=trial.last_step or 0,
+    )

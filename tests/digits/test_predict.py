@@ -1,0 +1,185 @@
+"""Reading digits from files, by a model that the command line trained."""
+
+import shutil
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import MNIST_ROOT, Project
+from PIL import Image
+
+from sweep.digits import data, handwriting
+from sweep.digits.trial import Classifier, load_classifier
+
+NUM_DIGITS = 200
+"""Of the test set, evenly over it."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Project:
+    """A study of one MLP on MNIST, by the name of mine."""
+    if not (MNIST_ROOT / "MNIST").is_dir():
+        pytest.skip("needs MNIST: set SWEEP_DATA_ROOT to a folder that has it")
+    project = Project(tmp_path_factory.mktemp("predict"))
+    shutil.copy(empty_record, project.folder / "mlflow.db")
+    job = (f"data.root={MNIST_ROOT}", "epochs=1", "optimizer.lr=0.01", "hydra.sweeper.study_name=mine")
+    finished = project.train("-m", *job)
+    assert finished.status == 0, finished.err
+    return project
+
+
+@pytest.fixture(scope="module")
+def classifier(trained: Project) -> Classifier:
+    return load_classifier(trained.folder / "multirun" / "mine" / "0")
+
+
+@pytest.fixture(scope="module")
+def digits(classifier: Classifier) -> data.LabelledImages:
+    """Test digits that the model reads as they are, one channel dropped: (N, 28, 28)."""
+    config = data.MNISTConfig(name="mnist", root=str(MNIST_ROOT), batch_size=1, validation=0, shift=0)
+    images, labels = (tensor[:: 10_000 // NUM_DIGITS] for tensor in data.load(config).splits.test)
+    with torch.inference_mode():
+        is_right = classifier(images.float() / 255).argmax(1) == labels
+    assert is_right.float().mean() > 0.9
+    return data.LabelledImages(images[is_right, 0], labels[is_right])
+
+
+def on_a_sheet(
+    digit: np.ndarray,
+    random: np.random.Generator,
+    *,
+    scale: float = 1,
+    sheet: int = 100,
+    ink: float = 1,
+    ground: float = 0,
+    noise: float = 0,
+    light: float = 0,
+    stored: str = "PNG",
+) -> BytesIO:
+    """A file of `digit`, scaled, somewhere on a square sheet whose light falls off by the share `light`."""
+    side = round(28 * scale)
+    scaled = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)) / 255
+    picture = np.full((sheet, sheet), float(ground))
+    y, x = random.integers(0, sheet - side + 1, 2)
+    picture[y : y + side, x : x + side] += (ink - ground) * scaled
+    picture *= 1 - light * np.linspace(0, 1, sheet)[:, None] * np.linspace(0.3, 1, sheet)
+    picture += random.normal(0, noise, picture.shape) if noise else 0
+    file = BytesIO()
+    Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8)).save(file, stored)
+    return file
+
+
+DARK: dict[str, Any] = {"ink": 0, "ground": 1}
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"sheet": 28},
+        {"sheet": 28, **DARK},
+        {},
+        {**DARK, "stored": "JPEG"},
+        {"scale": 0.7, "sheet": 60, **DARK},
+        {"scale": 3, "sheet": 200, **DARK},
+        {"scale": 10, "sheet": 320, "stored": "JPEG"},
+        {"scale": 4, "sheet": 180, "ink": 0.2, "ground": 0.85, "noise": 0.02, "stored": "JPEG"},
+        {"scale": 2, "sheet": 150, "ink": 0.3, "ground": 0.9, "noise": 0.03, "light": 0.4},
+        {"scale": 6, "sheet": 270, "ink": 0.3, "ground": 0.8, "noise": 0.04, "light": 0.5, "stored": "JPEG"},
+        {"scale": 1.5, "sheet": 90, "ink": 0.9, "ground": 0.2, "noise": 0.02, "stored": "JPEG"},
+    ],
+    ids=lambda variant: " ".join(f"{key}={value}" for key, value in variant.items()) or "off centre",
+)
+def test_95_of_100_digits_that_are_read_as_they_are_are_read_from_a_picture(
+    classifier: Classifier, digits: data.LabelledImages, variant: dict[str, Any]
+) -> None:
+    random = np.random.default_rng(0)
+    files = [on_a_sheet(digit.numpy(), random, **variant) for digit in digits.images]
+    x = torch.stack([handwriting.prepare(handwriting.open_image(file, "it")) for file in files])
+    with torch.inference_mode():
+        share = (classifier(x).argmax(1) == digits.labels).float().mean().item()
+    assert share >= 0.95
+
+
+def test_a_digit_of_mnist_s_comes_out_as_it_went_in(digits: data.LabelledImages) -> None:
+    x = torch.stack([handwriting.prepare(Image.fromarray(digit.numpy())) for digit in digits.images])
+    farthest = (x[:, 0] - digits.images / 255).abs().amax((1, 2))
+    assert (farthest < 0.1).float().mean() > 0.9
+
+
+@pytest.fixture
+def files(trained: Project, digits: data.LabelledImages) -> list[str]:
+    """Four files of digits, two of them of the same name, by their paths from the project's folder."""
+    names = ["0.png", "1.jpg", "a/digit.png", "b/digit.png"]
+    for name, digit in zip(names, digits.images, strict=False):
+        path = trained.folder / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(255 - digit.numpy()).resize((200, 200)).save(path)
+    return names
+
+
+def test_a_line_for_each_file_names_its_digit(trained: Project, files: list[str], digits: data.LabelledImages) -> None:
+    finished = trained.run("predict", *files)
+    assert (finished.status, finished.err) == (0, "")
+    study, *lines = finished.out.splitlines()
+    assert study.startswith("study mine: the best of 1 runs by test/accuracy is trial-000 (")
+    for line, file, digit in zip(lines, files, digits.labels.tolist(), strict=False):
+        assert line.startswith(f"{file}: {digit} (")
+        assert line.endswith("%)")
+    assert len(lines) == len(files)
+
+
+def test_show_writes_a_picture_of_each_file_also_of_two_of_the_same_name(trained: Project, files: list[str]) -> None:
+    for _ in range(2):  # again, they take the place of the first
+        finished = trained.run("predict", "--show", "--output", "shown", *files[2:])
+        assert finished.status == 0, finished.err
+    written = [trained.folder / line.strip() for line in finished.out.splitlines() if line.startswith("    ")]
+    assert sorted(written) == sorted((trained.folder / "shown").iterdir())
+    assert len(written) == 2
+    assert all(min(Image.open(path).size) > 300 for path in written)
+
+
+def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project, files: list[str]) -> None:
+    Image.new("L", (90, 90), 255).save(trained.folder / "blank.png")
+    (trained.folder / "text.png").write_text("hello")
+    finished = trained.run("predict", "blank.png", files[0], "text.png", "nowhere.png", files[1])
+    assert finished.status == 1
+    assert [line.split(":")[0] for line in finished.out.splitlines()[1:]] == files[:2]
+    assert finished.err.splitlines() == [
+        "error: blank.png: there is nothing in it; draw one digit, darker or lighter than its ground",
+        "error: text.png: it is no image; give a PNG or JPEG file",
+        "error: nowhere.png: there is no such file",
+    ]
+
+
+def test_without_a_model_one_line_says_so(project: Project) -> None:
+    for program in ("predict", "draw"):
+        for arguments, message in [
+            ((), "no study yet; start one: python "),
+            (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
+        ]:
+            finished = project.run(program, *(["x.png"] if program == "predict" else []), *arguments)
+            assert (finished.status, finished.err) == (1, f"error: {message}\n")
+
+
+def test_a_run_without_a_model_and_a_model_of_other_things_are_refused(trained: Project, tmp_path: Path) -> None:
+    parent = trained.runs("study")[0].info.run_id
+    finished = trained.run("predict", "x.png", "--run", parent)
+    assert finished.status == 1
+    assert finished.err.startswith(f"error: run={parent}: mine is FINISHED, and has no whole model (")
+    assert finished.err.count("\n") == 1
+
+    # A config that says so will do: what the pixels were is not what is checked.
+    client, (run, *_) = trained.client(), trained.runs("trial")
+    text = (trained.folder / "multirun" / "mine" / "0" / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("name: mnist", "name: fashion_mnist"))
+    other = client.create_run(run.info.experiment_id).info.run_id
+    client.log_artifact(other, str(tmp_path / "config.yaml"))
+    client.log_artifact(other, str(trained.folder / "multirun" / "mine" / "0" / "weights.pt"))
+    finished = trained.run("predict", "x.png", "--run", other)
+    client.delete_run(other)
+    assert finished.status == 1
+    assert finished.err.startswith(f"error: run={other}: its model tells T-shirt/top, Trouser, ")
+    assert finished.err.endswith("apart, not digits; choose another with --study, --experiment, --run or --model\n")

@@ -1,0 +1,108 @@
+"""A study in MLflow: the ends of trials whose job could not tell them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from sweep.digits import config
+from sweep.record import tracking
+from sweep.results import conclude as record
+from sweep.results import report, summary
+from sweep.results.conclude import Ending
+from sweep.study import search, space
+
+DIMENSIONS: dict[str, Any] = {
+    "model.widths.length": IntDistribution(1, 3),
+    "model.widths.0": IntDistribution(8, 64),
+    "model.widths.1": IntDistribution(8, 64),
+    "optimizer": CategoricalDistribution(["adam", "sgd"]),
+    "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
+}
+PARAMS: dict[str, Any] = {
+    "model.widths.length": 2, "model.widths.0": 32, "model.widths.1": 16, "optimizer": "sgd", "optimizer.lr": 0.05,
+}  # fmt: skip
+SETTINGS = {"model.widths.0": "32", "model.widths.1": "16", "optimizer.name": "sgd", "optimizer.lr": "0.05"}
+
+
+@pytest.fixture
+def study(project: Project) -> tracking.RunRecord:
+    """One with a finished trial, number 0, and trial 1, whose job was killed before it recorded anything."""
+    tracking.connect()
+    tags = tracking.objective_tags(["test/accuracy"], ["maximize"]) | {tracking.STUDY_TAG: "tiny"}
+    with tracking.open_run("digits", "tiny", tags=tags | {tracking.KIND_TAG: "study"}) as run:
+        run.log_text(space.to_json(DIMENSIONS), space.SPACE_FILE)
+        parent = tracking.find_run(run.run_id)
+    for number in (0, 1):
+        trial_tags = tags | {tracking.KIND_TAG: "trial", tracking.TRIAL_TAG: str(number)}
+        with tracking.open_run("digits", f"trial-{number:03d}", tags=trial_tags, parent=parent) as run:
+            if number == 0:
+                run.log_params(SETTINGS | {"optimizer.lr": 0.01, "seed": 0})
+                run.log_metrics({"test/accuracy": 0.9}, step=2)
+    project.client().update_run(run.run_id, status="RUNNING")
+    return parent
+
+
+def settle(compose: Callable[..., config.Config], endings: Mapping[int, Ending]) -> None:
+    record.settle("tiny", compose("data=digits"), Path("multirun/tiny"), endings)
+
+
+def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_every_table(
+    study: tracking.RunRecord, compose: Callable[..., config.Config]
+) -> None:
+    settle(compose, {
+        0: Ending("FINISHED", params=PARAMS, metrics={"test/accuracy": 0.1}),  # has told all itself
+        1: Ending("FAILED", tracking.INTERRUPTED, params=PARAMS, metrics={"test/accuracy": 0.4}, epoch=1),
+        2: Ending("FAILED", "no memory", params=PARAMS),  # without a run
+        3: Ending("KILLED", "pruned after epoch 2", params=PARAMS, metrics={"test/accuracy": 0.5}, epoch=2),
+        4: Ending("FINISHED", params=PARAMS, metrics={"test/accuracy": 0.8}),
+    })  # fmt: skip
+    runs = {run.trial_number: run for run in tracking.trials_of(study)}
+    assert {number: run.status for number, run in runs.items()} == {
+        0: "FINISHED", 1: "FAILED", 2: "FAILED", 3: "KILLED", 4: "FINISHED",
+    }  # fmt: skip
+    assert runs[0].params == SETTINGS | {"optimizer.lr": "0.01", "seed": "0"}
+    assert runs[0].metrics == {"test/accuracy": 0.9}
+    for number in (1, 2, 3, 4):
+        assert runs[number].params == SETTINGS, number
+    assert tracking.curve_of(runs[1], "test/accuracy") == [(1, 0.4)]
+    assert tracking.curve_of(runs[3], "test/accuracy") == [(2, 0.5)]
+
+    printed = summary.table(list(runs.values()), ["test/accuracy"], ["maximize"], list(DIMENSIONS)).splitlines()
+    rows = {row.split()[0]: row.split() for row in printed[1:6]}
+    assert rows["1"] == ["1", "-", "0.05", rows["1"][3], "interrupted"]
+    assert rows["2"] == ["2", "-", "0.05", rows["2"][3], "failed"]
+    assert rows["3"] == ["3", "50.00%", "0.05", rows["3"][3], "pruned"]
+    assert printed[6] == "the same in all: model.widths=[32,16]  optimizer=sgd"
+    table = {row["trial"]: row for row in report.table(report.gather(study))}
+    for number in (1, 2, 3, 4):
+        shown = {key: table[number][key] for key in DIMENSIONS}
+        assert shown == PARAMS, number
+
+
+def test_settling_again_adds_nothing(study: tracking.RunRecord, compose: Callable[..., config.Config]) -> None:
+    endings = {3: Ending("KILLED", "pruned after epoch 2", params=PARAMS, metrics={"test/accuracy": 0.5}, epoch=2)}
+    for _ in range(2):
+        settle(compose, endings)
+    (run,) = (run for run in tracking.trials_of(study) if run.trial_number == 3)
+    assert tracking.curve_of(run, "test/accuracy") == [(2, 0.5)]
+
+
+def ended(state: TrialState, **changes: Any) -> FrozenTrial:
+    return create_trial(state=state, params={"lr": 0.1}, distributions={"lr": FloatDistribution(0, 1)}, **changes)
+
+
+def test_of_a_trial_that_has_not_finished_the_last_reported_value_is_its_end() -> None:
+    reported = {1: 0.5, 2: 0.6}
+    pruned = search._ending(ended(TrialState.PRUNED, intermediate_values=reported), ["a/accuracy"])
+    assert (pruned.status, pruned.metrics, pruned.epoch) == ("KILLED", {"a/accuracy": 0.6}, 2)
+    failed = search._ending(ended(TrialState.FAIL, intermediate_values=reported), ["a/accuracy"])
+    assert (failed.status, failed.metrics, failed.params) == ("FAILED", {"a/accuracy": 0.6}, {"lr": 0.1})
+    silent = search._ending(ended(TrialState.FAIL, system_attrs={"fixed_params": {"lr": 0.2, "x": 1}}), ["a/accuracy"])
+    assert (silent.metrics, silent.params) == ({}, {"lr": 0.1, "x": 1})
+    finished = search._ending(ended(TrialState.COMPLETE, value=0.7, intermediate_values=reported), ["a/accuracy"])
+    assert finished.metrics == {"a/accuracy": 0.7}
