@@ -16,7 +16,7 @@ import torch
 from studies import Task
 from torch import Tensor
 
-from sweep.digits import data, loop, trial
+from sweep.digits import data, loop
 from sweep.digits.config import Config, compose
 
 GOAL = 0.99
@@ -32,7 +32,7 @@ class Training:
         self.precision = loop.pick_precision(config.precision, device)
         dataset = data.load(config.data)
         train, _, test = (data.to_device(split, device) for split in dataset.splits)
-        classifier = trial.build_classifier(config, dataset.mean, dataset.std).to(device)
+        classifier = train.build_classifier(config, dataset.mean, dataset.std).to(device)
         self.network = classifier.network
         images = data.ImageBatches(train, classifier.transform, config.data.shift)
         self.batches = data.training_loader(images, config.data.batch_size, config.seed)

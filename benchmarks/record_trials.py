@@ -23,11 +23,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.stats import qmc
 
 from sweep import ROOT
-from sweep.digits import config, trial
+from sweep.digits import train as digits
+from sweep.digits.job import DIGITS
+from sweep.job import Goal
 from sweep.plugin.sweeper import register
 from sweep.record.tracking import NoRun
 from sweep.study import space
 from sweep.study.space import Space
+from sweep.trial import Trial, carry_out
 
 TABLE = Path(__file__).parent / "trials.csv"
 SETTINGS = (
@@ -93,10 +96,11 @@ def train(searched: Space, point: Point, folder: Path) -> list[dict[str, float]]
     """The metrics of every epoch of the trial, trained as a study does it, on one thread."""
     loader = GlobalHydra.instance().config_loader()
     overrides = [*searched.overrides(point.params), f"seed={point.seed}", "num_threads=1", "tracking.enabled=false"]
-    job = config.parse(loader.load_sweep_config(compose_sweep(), overrides))
-    assert job.epochs == EPOCHS
+    composed = loader.load_sweep_config(compose_sweep(), overrides)
+    assert composed.epochs == EPOCHS
     curve = Curve()
-    trial.train(job, trial.Job(folder, overrides), curve)
+    goal = Goal(["test/accuracy"], ["maximize"], "digits", is_recorded=False)
+    carry_out(Trial(DIGITS, goal, folder, run=curve), digits.train, composed)
     return curve.epochs
 
 

@@ -107,7 +107,8 @@ def watch_everything(clock: Clock) -> None:
     from hydra._internal.core_plugins import basic_launcher
     from torch.utils.data import DataLoader
 
-    from sweep.digits import config, data, loop, predictions, trial
+    from sweep import pytorch
+    from sweep.digits import config, data, loop, predictions, train
     from sweep.record import tracking
     from sweep.study import search, study
 
@@ -123,7 +124,7 @@ def watch_everything(clock: Clock) -> None:
     clock.watch(ConfigLoaderImpl, "load_sweep_config", "composing")
     clock.watch(config, "parse", "composing")
     clock.watch(basic_launcher, "run_job", "starting")
-    clock.watch(trial, "train", "starting")
+    clock.watch(train, "train", "starting")
     clock.watch(data, "load", "data")
     clock.watch_iterator(DataLoader, "__iter__", "data")
     clock.watch_iterator(loop, "fit", "forward and backward")
@@ -133,12 +134,12 @@ def watch_everything(clock: Clock) -> None:
     clock.watch(loop, "evaluate", "evaluation")
     for name in ("log_params", "log_tags", "log_metrics", "log_dataset", "log_file"):
         clock.watch(tracking.MLflowRun, name, "logging")
-    for name in ("connect", "find_study"):
+    for name in ("connect", "find_run"):
         clock.watch(tracking, name, "logging")
     clock.watch_context(tracking, "open_run", "logging")
     clock.watch(torch, "save", "saving")
     clock.watch(predictions, "save", "saving")
-    clock.watch(tracking.MLflowRun, "log_model", "saving")
+    clock.watch(pytorch, "log_model", "saving")
     for name in ("report", "reason_to_stop", "finish"):
         clock.watch(study.StoredHandle, name, "telling")
     clock.watch(study.Study, "tell", "telling")

@@ -1,5 +1,7 @@
 """A hyperparameter sweep: Hydra composes training jobs, Optuna searches them, MLflow keeps the record.
 
+What a training job needs is here: `Job`, by which it says what it is; `trial()`, to which it reports; the exceptions.
+
 Importing any part of it, also in a launcher's worker process, makes three names known to the configs:
 `${project:NAME}`, the folder NAME under the project's root, whatever the working directory is,
 `${half:NUMBER}`, half of a whole number, 1 or more, and `${help:}`, what --help shows of the config it stands in.
@@ -15,8 +17,6 @@ try:
 except KeyboardInterrupt:  # in the first moments of a command, which cannot do better yet
     sys.exit(130)
 
-__all__ = ["ROOT", "interrupts"]
-
 ROOT = Path(__file__).resolve().parents[1]
 
 OmegaConf.register_resolver("project", lambda name: str(ROOT / name), replace=True)
@@ -30,3 +30,12 @@ def _help(*, _root_: DictConfig) -> str:
 
 
 OmegaConf.register_resolver("help", _help, replace=True)
+
+try:
+    from sweep.errors import Pruned, Stopped, SweepError  # the names above must be known first
+    from sweep.job import Dataset, Job, Metric
+    from sweep.trial import Trial, trial
+except KeyboardInterrupt:
+    sys.exit(130)
+
+__all__ = ["ROOT", "Dataset", "Job", "Metric", "Pruned", "Stopped", "SweepError", "Trial", "interrupts", "trial"]

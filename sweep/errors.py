@@ -36,6 +36,10 @@ class Stopped(Exception):  # noqa: N818 -- not an error
     """A trial was ended before its last epoch, and not by a fault; the text says why."""
 
 
+class Pruned(Stopped):
+    """A trial was ended by its study's pruner, because it was not going to be the best."""
+
+
 class TakenOver(Stopped):
     """Others went on without this job, so that its trial counts as interrupted, whoever writes that down last."""
 

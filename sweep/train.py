@@ -12,29 +12,21 @@ if __name__ == "__main__":
     interrupts.end_quietly()  # before the imports, which take a moment
 
 import atexit
-import logging
 import os
 import signal
 import sys
 import threading
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import hydra
-from hydra.conf import HydraConf
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sweep import ROOT, environment
 from sweep.arguments import check_training
-from sweep.errors import SweepError, explain, without_password
-from sweep.plugin.sweeper import build_pruner, register
-from sweep.study.progress import say_at_once
-
-if TYPE_CHECKING:
-    from sweep.digits import trial
+from sweep.digits.job import DIGITS
+from sweep.errors import explain
+from sweep.plugin.sweeper import register
 
 register()
 
@@ -44,69 +36,12 @@ warnings.filterwarnings("ignore", r"hydra.utils.instantiate\(\) resolved _target
 
 
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config")
-def main(cfg: DictConfig) -> float | list[float] | None:
-    """Train the job that Hydra composed and return its objective, or several, which is what a sweeper searches for."""
-    hydra_config = HydraConfig.get()
-    in_study = hydra_config.mode == RunMode.MULTIRUN
-    if not in_study:
-        say_at_once("checking the settings ...")
-    from sweep.digits import config, trial  # torch and MLflow take seconds; a mistyped key should not wait for them
+@DIGITS
+def main(cfg: DictConfig) -> None:
+    """Train the job that Hydra composed."""
+    from sweep.digits import train  # torch takes seconds; a mistyped key should not wait for it
 
-    job = _job_of_study(hydra_config) if in_study else trial.Job(*_origin(hydra_config))
-    try:
-        checked = config.parse(cfg)
-        trial.check(checked)
-    except SweepError as error:
-        if in_study and cfg.tracking.enabled:
-            trial.record_ended(cfg.tracking.experiment, job, error)
-        return _fail(error, in_study)
-    interrupts.work_begins()
-    try:
-        values = trial.run(checked, job)
-    except SweepError as error:
-        return _fail(error, in_study)
-    return values[0] if values is not None and len(values) == 1 else values
-
-
-def _origin(hydra_config: HydraConf) -> tuple[Path, list[str]]:
-    return Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
-
-
-def _job_of_study(hydra_config: HydraConf) -> "trial.Job":
-    from sweep.digits import trial
-    from sweep.study import study
-
-    sweeper, number = hydra_config.sweeper, hydra_config.job.num
-    handle: study.Handle = study.NoHandle()
-    if "storage" in sweeper:  # Optuna's; a grid has none
-        _leave_terminal_to_sweeper()
-        _mask_passwords(Path(hydra_config.runtime.output_dir) / (hydra_config.output_subdir or ""))
-        handle = study.handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
-    return trial.Job(*_origin(hydra_config), study=sweeper.study_name, number=number, handle=handle)
-
-
-def _mask_passwords(folder: Path) -> None:
-    """Mask the storage's password in what Hydra has written of its config."""
-    for path in folder.glob("*.yaml"):
-        text = path.read_text()
-        if (masked := without_password(text)) != text:
-            path.write_text(masked)
-
-
-def _leave_terminal_to_sweeper() -> None:
-    """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
-    for handler in list(logging.root.handlers):
-        if type(handler) is logging.StreamHandler:
-            logging.root.removeHandler(handler)
-    logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _fail(error: SweepError, in_study: bool) -> NoReturn:
-    if in_study:
-        raise error  # the sweeper counts it as a failed trial and goes on
-    sys.exit(f"error: {error}")
+    train.train(cfg)
 
 
 def _leave(status: int) -> NoReturn:

@@ -24,6 +24,7 @@ from mlflow.tracking import MlflowClient
 from sweep import ROOT, cli
 from sweep.digits import config
 from sweep.digits.data import MNISTConfig
+from sweep.digits.job import DIGITS
 from sweep.plugin.workers import PRELOADED
 from sweep.record import tracking
 
@@ -33,6 +34,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
         *PRELOADED,
+        *DIGITS.preload,
         "sweep.results.best",
         "sweep.results.confirm",
         "sweep.results.rerun",

@@ -14,8 +14,9 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from sweep import ROOT
-from sweep.digits import config, models
+from sweep import ROOT, Metric
+from sweep.digits import models
+from sweep.digits.job import DIGITS, METRICS
 from sweep.errors import explain
 from sweep.plugin import sweeper
 from sweep.study import samplers
@@ -40,7 +41,7 @@ def made(tmp_path: Path) -> Iterator[Made]:
             HydraConfig.instance().set_config(cfg)
             context = HydraContext(hydra.config_loader, hydra.config_loader)
             plugin: Any = Plugins.instance().instantiate_sweeper(
-                config=cfg, hydra_context=context, task_function=lambda _: None
+                config=cfg, hydra_context=context, task_function=DIGITS(lambda _: None)
             )
             plugin.arguments = OmegaConf.to_container(cfg.hydra.overrides.task)
             return plugin
@@ -67,7 +68,7 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     (("model=cnn", "model.channels=[99999999999]"), "model=cnn with channels=[99999999999]"),
     (("num_threads=1000000",), "num_threads=1000000: must be 1 or more and at most 1024, or null"),
     (("hydra.sweeper.n_jobs=1000000", "hydra.sweeper.n_trials=1000000"), "hydra.sweeper.n_jobs=1000000: must be at mo"),
-    (("tracking.experiment=" + 600 * "x",), f"tracking.experiment={60 * 'x'}...: at most 200 bytes make a name"),
+    (("tracking.experiment=" + 600 * "x",), f"tracking.experiment={60 * 'x'!r}...: at most 200 bytes make a name"),
     (("tracking.experiment=1e3",), "tracking.experiment=1000.0: that is no text to Hydra; in quotes it is"),
     (("hydra.sweeper.study_name=" + 300 * "x",), f"hydra.sweeper.study_name={60 * 'x'}...: at most 200 bytes make a"),
     (("epochs=abc",), "epochs: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -252,7 +253,7 @@ def test_what_a_study_can_do_passes_the_checks(made: Made, overrides: tuple[str,
 
 def test_a_grid_takes_the_choices_of_a_glob(made: Made) -> None:
     plugin = made(*GRID, "optimizer=glob(a*)")
-    assert plugin.check(plugin.arguments)[2] == {"seed": ["0", "1"], "optimizer": ["adam", "adamw"]}
+    assert plugin.check(plugin.arguments)[1] == {"seed": ["0", "1"], "optimizer": ["adam", "adamw"]}
 
 
 @pytest.mark.parametrize("typed", ["1e3", "007", "true", "1.0", "v2.1_a-b"])
@@ -299,13 +300,16 @@ def test_a_value_that_goes_with_none_of_the_others_is_refused(made: Made, dropou
 
 
 def test_the_direction_of_a_metric_of_one_s_own_is_asked_for(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(config.METRICS, "test/f1", None)
+    monkeypatch.setitem(METRICS, "test/f1", Metric())
     command = (*STUDY, "objective=[test/f1,test/loss]")
     line = refusal(made, *command)
-    assert line == "hydra.sweeper.direction=null: say minimize or maximize; it is not known of test/f1"
+    assert line == (
+        "hydra.sweeper.direction=null: whether test/f1 is to be minimized or maximized is not known; "
+        "give hydra.sweeper.direction=[minimize,minimize], or maximize"
+    )
     for given in (["maximize", "minimize"], ["minimize", "minimize"]):
         plugin = made(*command, f"hydra.sweeper.direction=[{','.join(given)}]")
-        assert plugin.check(plugin.arguments)[2] == given
+        assert plugin.check(plugin.arguments)[0].goal.directions == given
     assert refusal(made, *command, "hydra.sweeper.direction=[maximize,maximize]").endswith(
         "means either,minimize; leave it null"
     )
@@ -313,7 +317,7 @@ def test_the_direction_of_a_metric_of_one_s_own_is_asked_for(made: Made, monkeyp
 
 def test_what_a_person_may_do_warns_of_nothing(made: Made) -> None:
     plugin = made(*STUDY, "objective=[test/accuracy,model/parameters]")
-    _, searched, directions, _ = plugin.check(plugin.arguments)
+    checked, searched, _ = plugin.check(plugin.arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        samplers.try_out(plugin.sweeper.sampler, directions, searched, 3)
+        samplers.try_out(plugin.sweeper.sampler, checked.goal.directions, searched, 3)

@@ -1,5 +1,6 @@
 """The command line: single runs, and what is refused before anything is recorded."""
 
+import json
 import re
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from conftest import Finished, Project
 
 from sweep import ROOT
 from sweep.digits import config, data
-from sweep.digits.trial import load_classifier
+from sweep.digits.train import load_classifier
 
 DIGITS = ("data=digits", "epochs=2")
 
@@ -33,7 +34,7 @@ def test_a_run_leaves_its_record_its_weights_and_a_model_that_scores_what_was_re
     assert run.info.status == "FINISHED"
     assert run.data.params["model.widths.0"] == "32"
     assert run.data.params["seed"] == "3"
-    assert run.data.tags["sweep.overrides"].startswith("output_dir=")
+    assert json.loads(run.data.tags["sweep.overrides"])[0].startswith("output_dir=")
     assert "mlflow.source.git.commit" in run.data.tags
     assert {
         f"sweep.{what}" for what in ("device", "processor", "precision", "num_threads", "torch")

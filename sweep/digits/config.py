@@ -15,7 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweep import ROOT
 from sweep.digits import data, models, optimizers
+from sweep.digits.job import METRICS
 from sweep.errors import SweepError, explain, in_one_line, one_of, require
+from sweep.job import flatten
 
 GROUPS: dict[str, type] = {
     "model": models.ModelConfig,
@@ -23,25 +25,8 @@ GROUPS: dict[str, type] = {
     "data": data.DataConfig,
 }
 
-PARAMETERS = "model/parameters"
-"""The metric that counts what is trained."""
-
 MOST_BYTES, MOST_LEVELS = 2**17, 20
 """The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
-
-METRICS: dict[str, str | None] = {
-    "test/accuracy": "maximize",
-    "test/loss": "minimize",
-    "val/accuracy": "maximize",
-    "val/loss": "minimize",
-    "train/loss": "minimize",
-    PARAMETERS: "minimize",
-}
-"""What a job measures, and which way it is better; those of val/ are there with data.validation above 0 only.
-
-A metric of your own goes here, and into `trial.train`, which computes it. With None in place of a direction
-a study for it asks for hydra.sweeper.direction.
-"""
 
 LONGEST_EXPERIMENT = 200
 """Bytes of an experiment's name, which is a folder's too."""
@@ -125,11 +110,6 @@ class Config:
         )
 
 
-def direction(objective: str) -> str | None:
-    """Which way `objective` is better, "maximize" or "minimize"; None if that is not known."""
-    return METRICS.get(objective)
-
-
 def compose(overrides: Sequence[str]) -> Config:
     """The job that `overrides` make of conf/, for programs that are not Hydra's own.
 
@@ -173,7 +153,7 @@ def from_yaml(text: str | bytes) -> Config:
         SweepError: It is damaged, holds an interpolation, or this version of the project does not allow the values.
     """
     found = plain_yaml(text)
-    for key, value in _leaves("", found):
+    for key, value in flatten(found).items():
         require(
             "${" not in str(value), key, value, "what was recorded is not resolved, and this is no value of its own"
         )
@@ -207,21 +187,6 @@ def plain_yaml(text: str | bytes) -> dict[str, Any]:
             f"it is damaged: no settings by name, but {'nothing' if found is None else type(found).__name__}"
         )
     return found
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """Every setting by the key that overrides it: `model.widths.0`, `optimizer.lr`."""
-    return dict(_leaves("", asdict(config)))
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, child in value.items():
-        yield from _leaves(f"{key}.{name}" if key else str(name), child)
 
 
 def _class_named(base: type, name: str, group: str) -> type:

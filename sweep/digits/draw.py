@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 from sweep.arguments import Parser
 from sweep.digits import handwriting, predict
-from sweep.digits.trial import Classifier
+from sweep.digits.train import Classifier
 from sweep.errors import SweepError, told_in_one_line
 from sweep.record import registry, tracking
 from sweep.results import best

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from sweep import ROOT
 from sweep.arguments import Parser, path_given
-from sweep.digits import handwriting, trial
+from sweep.digits import handwriting, train
 from sweep.digits.data import MNISTConfig
-from sweep.digits.trial import Classifier
+from sweep.digits.train import Classifier
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
 from sweep.record import tracking
@@ -71,9 +71,9 @@ def load(run: RunRecord) -> Classifier:
         SweepError: The run has no model, or one of other things.
     """
     with tempfile.TemporaryDirectory() as folder:
-        tracking.download(run, Path(folder), (trial.CONFIG_FILE, trial.WEIGHTS_FILE))
+        tracking.download(run, Path(folder), (train.CONFIG_FILE, train.WEIGHTS_FILE))
         with tracking.naming(run):
-            classifier, classes = trial.load_classifier(folder), trial.load_classes(folder)
+            classifier, classes = train.load_classifier(folder), train.load_classes(folder)
     if classes != MNISTConfig.classes:
         raise SweepError(
             f"run={run.run_id}: its model tells {', '.join(classes)} apart, not digits; "

@@ -15,11 +15,11 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -27,24 +27,32 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import interrupts
+from sweep import job as jobs
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
+from sweep.job import Dataset, Goal, Job
+from sweep.outcome import Ended
 from sweep.plugin import launchers, workers
 from sweep.study.progress import say_at_once
+from sweep.study.pruners import build_pruner
+from sweep.study.pruners import explained as _explained
+from sweep.study.pruners import require_settings as _require_settings
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.pruners import BasePruner
+    from optuna.distributions import BaseDistribution
 
-    from sweep.digits.config import Config
+    from sweep.record.tracking import Run
     from sweep.study.space import Space
     from sweep.study.study import Study
 
 log = logging.getLogger(__name__)
+
+OF_EACH_JOB = ("objective", "experiment", "record")
+"""Settings that are read from each composed job; see `Job.goal`."""
 
 MOST_NAMES = 10
 """Studies of a storage that are named, the newest."""
@@ -59,34 +67,37 @@ class GridSweeper(BasicSweeper):
     """Hydra's own sweeper: every combination of the values given, in order."""
 
     def __init__(
-        self, study_name: Any, direction: Any, max_batch_size: int | None, params: dict[str, str] | None = None
+        self, study_name: Any, max_batch_size: int | None, params: dict[str, str] | None = None, **_of_each_job: Any
     ) -> None:
         del study_name  # which setup settles
         if max_batch_size is not None:
             _require_whole("max_batch_size", max_batch_size, ", or null")
         _require_settings("params", params)
         super().__init__(max_batch_size, params)
-        self.direction = direction
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         _require_finite("hydra.sweeper", OmegaConf.to_container(config.hydra.sweeper))
-        self.study_name = _settle_study_name(config, "grid")
+        task_function = jobs.as_job(task_function)
+        self.job = jobs.of(task_function)
+        self.study_name = _settle_study_name(config, [*_names_of(self.job, config)[:1], "grid"])
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.launcher)
 
     def sweep(self, arguments: list[str]) -> Any:
         say_at_once(f"study {self.study_name}: checking the values to try ...")
-        from sweep.results import conclude as record
+        from sweep.results import conclude
+        from sweep.study import space
 
         assert self.config is not None
-        job, directions, tried = self.check(arguments)
+        checked, tried = self.check(arguments)
         interrupts.work_begins()
         _make_folder(self.config)
         sweep = functools.partial(super().sweep, arguments)
-        return record.grid(self.study_name, job, directions, self.config, tried, sweep)
+        record = _open_record(self.study_name, checked, self.config, space.of_choices(tried), None)
+        return conclude.grid(record, self.study_name, checked.goal, list(tried), sweep)
 
-    def check(self, arguments: list[str]) -> tuple[Config, list[str], dict[str, list[str]]]:
-        """See that every value can be tried, and return a job, its objectives' directions and what differs.
+    def check(self, arguments: list[str]) -> tuple[_Checked, dict[str, list[str]]]:
+        """See that every value can be tried, and return what is known of the jobs, and what differs between them.
 
         Raises:
             SweepError: One cannot.
@@ -113,10 +124,11 @@ class GridSweeper(BasicSweeper):
                 values[key] = [str(value) for value in override.sweep_string_iterator()]
             else:
                 values[key] = [override.get_value_element_as_str()]
-        job = _check(loader, self.config, values, lambda corner: [f"{key}={value}" for key, value in corner.items()])
-        directions = _directions(job.objective, self.direction)
+        checked = _check(
+            self.job, loader, self.config, values, lambda corner: [f"{key}={value}" for key, value in corner.items()]
+        )
         _require_new_folder(self.study_name, self.config)
-        return job, directions, {key: choices for key, choices in values.items() if len(choices) > 1}
+        return checked, {key: choices for key, choices in values.items() if len(choices) > 1}
 
 
 class OptunaSweeper(PluginSweeper):
@@ -126,7 +138,6 @@ class OptunaSweeper(PluginSweeper):
         study_name: A study of this name that exists is gone on with; None for a new one.
         n_trials: How many trials the study comes to in all.
         n_jobs: How many run at a time; "auto" for as many as there are cores, or GPUs when training on them.
-        direction: Follows the objective where it is None and the objective is one of `config.METRICS` with a direction.
         pruner: Which of `optuna.pruners`, built as the sampler is.
         timeout: Seconds after which no more trials are handed out, None for no end.
         starting_points: Changes to the job as composed, by key, to be tried after it and before the search.
@@ -147,6 +158,8 @@ class OptunaSweeper(PluginSweeper):
     ) -> None:
         from sweep.study import samplers
 
+        for key in OF_EACH_JOB:
+            settings.pop(key, None)
         _require_whole("n_trials", n_trials)
         if n_jobs != "auto":
             _require_whole("n_jobs", n_jobs, ", or auto")
@@ -189,8 +202,10 @@ class OptunaSweeper(PluginSweeper):
         for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
             logging.getLogger(logger).setLevel(logging.WARNING)
         if self.n_jobs != 1 and _runs_here(config):
-            workers.start_importing()
-        self.name = _settle_study_name(config, str(config.model.name))
+            workers.start_importing(jobs.of(task_function).preload)
+        task_function = jobs.as_job(task_function)
+        self.job = jobs.of(task_function)
+        self.name = _settle_study_name(config, _names_of(self.job, config))
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.sweeper.launcher)
         self.sweeper.storage = _settle_storage(config)
@@ -204,9 +219,11 @@ class OptunaSweeper(PluginSweeper):
         from sweep.study import samplers, study
 
         impl = self.sweeper
-        job, searched, directions, points = self.check(arguments)
-        launcher, num_slots = self._launcher(job)
-        facts = {"space": searched.describe(), "job": _facts(job, searched)}
+        checked, searched, points = self.check(arguments)
+        directions = checked.goal.directions
+        launcher, num_slots = self._launcher(checked)
+        shared_settings = {key: value for key, value in checked.settings.items() if not searched.covers(key)}
+        facts = {"space": searched.describe(), "job": shared_settings}
         if study.is_server(impl.storage):
             print(f"connecting to {without_password(str(impl.storage))}", flush=True)
         found = study.find(impl.storage, self.name)
@@ -216,9 +233,9 @@ class OptunaSweeper(PluginSweeper):
                 print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
             _require_same(found, directions, facts)
-        if job.tracking.enabled:
+        if checked.goal.is_recorded:
             tracking.connect()
-            tracking.require_place(job.tracking.experiment)
+            tracking.require_place(checked.goal.experiment)
         interrupts.work_begins()
         _make_folder(self.config)
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
@@ -227,15 +244,15 @@ class OptunaSweeper(PluginSweeper):
             _require_same(shared.optuna, directions, facts)  # another process may have made it meanwhile
             shared.optuna.sampler = samplers.learning_from_pruned(self._sampler(shared))
             shared.optuna.pruner = self.pruner
-            self._search(shared, job, searched, directions, launcher, num_slots)
+            self._search(shared, checked, searched, launcher, num_slots)
         except SweepError:
             shared.discard_unused()
             raise
         finally:
             shared.close()
 
-    def check(self, arguments: list[str]) -> tuple[Config, Space, list[str], list[dict[str, Any]]]:
-        """See that the study can be made, and return a job, what is searched, the directions and the first points.
+    def check(self, arguments: list[str]) -> tuple[_Checked, Space, list[dict[str, Any]]]:
+        """See that the study can be made, and return what is known of its jobs, what is searched and the first points.
 
         Raises:
             SweepError: It cannot.
@@ -250,42 +267,46 @@ class OptunaSweeper(PluginSweeper):
             self.config,
             can_be_empty=impl.custom_search_space_extender is not None,
         )
-        job = _check(loader, self.config, searched.extremes(), searched.overrides, searched.shortest())
-        directions = _directions(job.objective, impl.direction)
+        checked = _check(self.job, loader, self.config, searched.extremes(), searched.overrides, searched.shortest())
         if _is_grid(impl.sampler):
             self._make_grid(searched)
         else:
-            self._try_sampler(searched, directions)
+            self._try_sampler(searched, checked.goal.directions)
         self.pruner = build_pruner(self.pruner_settings)
-        return job, searched, directions, self._points(searched)
+        return checked, searched, self._points(searched)
 
-    def _search(
-        self,
-        shared: Study,
-        job: Config,
-        searched: Space,
-        directions: list[str],
-        launcher: Launcher,
-        num_slots: int,
-    ) -> None:
-        from sweep.record import tracking
-        from sweep.results import conclude as record
+    def _search(self, shared: Study, checked: _Checked, searched: Space, launcher: Launcher, num_slots: int) -> None:
+        from sweep.record import mirror, tracking
+        from sweep.results import conclude
         from sweep.results.summary import whole_lists, wrapped
         from sweep.study.search import Search, tell_best, write_results
         from sweep.study.slots import Stop
 
+        goal = checked.goal
         stop = Stop(self.timeout)
-        suggest = functools.partial(self._suggest, searched, _threads_of(job, launcher, num_slots))
-        search = Search(shared, job, self.folder, launcher, num_slots, suggest, self.sweeper.max_failure_rate, stop)
+        suggest = functools.partial(self._suggest, searched, _threads_of(self.job, checked, launcher, num_slots))
+
+        def settle(ended: Mapping[int, Ended]) -> None:
+            recorded = {
+                number: end._replace(params=conclude.as_recorded(end.params, checked.composed))
+                for number, end in ended.items()
+            }
+            mirror.settle(goal, mirror.Parent(self.name, shared.recall("run")), recorded)
+
+        num_steps = OmegaConf.select(checked.composed, self.job.num_steps) if self.job.num_steps else None
+        search = Search(
+            shared, self.job, goal.objectives, num_steps, launcher.launch, functools.partial(launchers.stop, launcher),
+            num_slots, suggest, settle, self.sweeper.max_failure_rate, stop,
+        )  # fmt: skip
         go_on = f"go on with it: {_command(self.name)}"
         keys = list(searched.dimensions)
         # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
         what = ", ".join(whole_lists(keys))
-        print(wrapped(f"study {self.name}: searching {what} for the best {', '.join(job.objective)}"))
+        print(wrapped(f"study {self.name}: searching {what} for the best {', '.join(goal.objectives)}"))
         print(f"{num_slots} trial{'s' * (num_slots > 1)} at a time; {go_on}", flush=True)
         table = stopped = ""
         dimensions, run_id = searched.dimensions, shared.recall("run") or None
-        with suppress(Stopped), record.open_study(self.name, job, directions, self.config, dimensions, run_id) as run:
+        with suppress(Stopped), _open_record(self.name, checked, self.config, dimensions, run_id) as run:
             shared.remember({"run": run.run_id or ""})
             with suppress(KeyboardInterrupt):  # told below, when the results are written
                 search.run()
@@ -293,8 +314,8 @@ class OptunaSweeper(PluginSweeper):
                 raise lost
             if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
-                table = record.conclude(run, self.name, job, keys, search.failure, [results])
-                table = table or tell_best(shared, job.objective, results)
+                table = conclude.conclude(run, keys, search.failure, [results])
+                table = table or tell_best(shared, self.job, goal.objectives, results)
             if stop.reason and not shared.is_complete:
                 stopped = f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials"
                 raise Stopped(stopped)
@@ -383,15 +404,11 @@ class OptunaSweeper(PluginSweeper):
                 log.info("the job as composed is not tried first: %s", reason)
         return points
 
-    def _launcher(self, job: Config) -> tuple[Launcher, int]:
+    def _launcher(self, checked: _Checked) -> tuple[Launcher, int]:
         """What runs the trials, and how many at a time."""
-        import torch
-
-        from sweep.digits import loop
-
         launcher: Any = self.sweeper.launcher
         kind = type(launcher).__name__
-        num_gpus = torch.cuda.device_count() if loop.pick_device(job.device).type == "cuda" else 0
+        num_gpus = self.job.num_gpus(checked.composed)
         num_slots: Any = self.n_jobs
         if kind == "RayLauncher":
             num_cpus = launchers.connect_ray(launcher)
@@ -431,33 +448,6 @@ def register() -> None:
         Plugins.instance().register(plugin)
 
 
-def build_pruner(settings: DictConfig) -> BasePruner:
-    """The pruner of `hydra.sweeper.pruner`, as Hydra builds it.
-
-    Raises:
-        SweepError: It does not take these settings.
-    """
-    from sweep.study import samplers
-
-    _require_settings("pruner", settings, "pruner/none runs every trial to its end")
-    samplers.require_types("hydra.sweeper.pruner", settings)
-    with _explained("pruner"):
-        pruner = instantiate(settings, _execution_whitelist_=("optuna.pruners.*",))
-    return pruner  # noqa: RET504 -- inside, mypy would take it for skipped
-
-
-@contextmanager
-def _explained(key: str) -> Iterator[None]:
-    """Within, what Optuna raises of the settings under hydra.sweeper.`key` becomes one line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that some of it is experimental
-            yield
-    except Exception as error:  # whatever it raises, wrapped by Hydra
-        reason = in_one_line(error.__cause__ or error, 300)
-        raise SweepError(f"hydra.sweeper.{key}: {reason}") from error
-
-
 def num_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -474,25 +464,16 @@ def _is_grid(sampler: Any) -> bool:
     return isinstance(sampler, GridSampler) or getattr(sampler, "func", None) is GridSampler
 
 
-def _threads_of(job: Config, launcher: Launcher, num_slots: int) -> list[str]:
+def _threads_of(job: Job, checked: _Checked, launcher: Launcher, num_slots: int) -> list[str]:
     """The override that keeps the workers of one machine from fighting over its cores."""
     if (
         num_slots == 1
-        or job.num_threads is not None
+        or job.threads is None
+        or OmegaConf.select(checked.composed, job.threads) is not None
         or type(launcher).__name__ not in ("WorkerLauncher", "JoblibLauncher", "LocalLauncher")
     ):
         return []
-    return [f"num_threads={max(1, num_cores() // num_slots)}"]
-
-
-def _facts(job: Config, searched: Space) -> dict[str, str]:
-    """Every setting of the study's jobs that trials must share to be compared."""
-    from sweep.digits.config import flatten
-
-    free = ("tracking.", "data.root", "device", "num_threads")
-    return {
-        key: str(value) for key, value in flatten(job).items() if not key.startswith(free) and not searched.covers(key)
-    }
+    return [f"{job.threads}={max(1, num_cores() // num_slots)}"]
 
 
 def _require_same(found: optuna.Study, directions: list[str], facts: dict[str, dict[str, str]]) -> None:
@@ -519,7 +500,7 @@ def _folder(config: DictConfig) -> Path:
     Raises:
         SweepError: That is not said.
     """
-    for key in ("output_dir", "hydra.sweep.dir"):
+    for key in (*(["output_dir"] if "output_dir" in config else []), "hydra.sweep.dir"):
         given = OmegaConf.select(config, key)
         require(
             isinstance(given, str) and bool(given.strip()), key, "null" if given is None else given, "give a folder"
@@ -529,7 +510,7 @@ def _folder(config: DictConfig) -> Path:
 
 def _key_of(folder: Path, config: DictConfig) -> str:
     """The setting that has put the study's files into `folder`, with its value."""
-    is_usual = folder == Path(config.output_dir) / config.hydra.sweeper.study_name
+    is_usual = folder == Path(config.get("output_dir", "")) / config.hydra.sweeper.study_name
     return f"output_dir={config.output_dir}" if is_usual else f"hydra.sweep.dir={folder}"
 
 
@@ -560,15 +541,21 @@ def _require_new_folder(name: str, config: DictConfig, storage: str | None = Non
         )
 
 
-def _settle_study_name(config: DictConfig, kind: str) -> str:
-    """The study's name, from now on the same in every job composed from `config`; of its data set, `kind` and time.
+def _names_of(job: Job, config: DictConfig) -> list[str]:
+    """What the name of a study begins with that is given none."""
+    found = [str(OmegaConf.select(config, key)) for key in job.named_by] or [config.hydra.job.name]
+    return [re.sub(r"[^\w.-]", "-", one) for one in found]
+
+
+def _settle_study_name(config: DictConfig, default: Sequence[str]) -> str:
+    """The study's name, from now on the same in every job composed from `config`; of the `default` names and the time.
 
     By itself a job would put its own model and data set into it, and the time when it is first looked at.
     """
     sweeper, overrides = config.hydra.sweeper, config.hydra.overrides.hydra
     name = _as_typed(config, "hydra.sweeper.study_name")
     if name is None:
-        name = f"{config.data.name}-{kind}-{datetime.now():%Y-%m-%d-%H%M%S-%f}"
+        name = "-".join([*default, f"{datetime.now():%Y-%m-%d-%H%M%S-%f}"])
     shown = name if len(name) <= 60 else f"{name[:60]}..."
     if not re.fullmatch(r"\w[\w.-]*", name) or name in ("runs", "best", "visualize", "predict"):
         raise SweepError(
@@ -614,66 +601,72 @@ def _as_typed(config: DictConfig, key: str) -> str | None:
     return typed[-1] if typed else str(value)
 
 
+class _Checked(NamedTuple):
+    """What is known of a study's jobs once they have been checked."""
+
+    composed: DictConfig
+    """One of them."""
+    settings: dict[str, str]
+    """Those of that one which trials must share, unless they are searched."""
+    goal: Goal
+    dataset: Dataset | None
+    """The data of all of them; None if they differ, or the job does not say."""
+
+
 def _check(
+    job: Job,
     loader: ConfigLoader,
     config: DictConfig,
     values: Mapping[str, Sequence[str]],
     overrides_of: Callable[[dict[str, str]], list[str]],
     shortest: dict[str, str] | None = None,
-) -> Config:
-    """See that a job can be trained with each of the `values` of a space, and with the `shortest` lists; return one.
+) -> _Checked:
+    """See that a job can be trained with each of the `values` of a space, and with the `shortest` lists.
 
     Raises:
         SweepError: With one of them none can.
     """
-    from sweep.digits import data, trial
-    from sweep.digits.config import parse
     from sweep.study import space
 
-    jobs: list[Config] = []
+    composed: list[DictConfig] = []
+    settings: list[dict[str, str]] = []
 
     def attempt(combination: dict[str, str]) -> None:
-        job = parse(loader.load_sweep_config(config, overrides_of(combination)))
-        trial.require_fit(job)
-        jobs.append(job)
+        cfg = loader.load_sweep_config(config, overrides_of(combination))
+        settings.append(job.shared(cfg))
+        composed.append(cfg)
 
     taken = space.require_each_goes(values, attempt)
     if shortest:
         space.require_each_goes({key: [value] for key, value in (taken[0] | shortest).items()}, attempt)
-    for job in jobs:
-        data.load(job.data)
-    objectives = {",".join(job.objective) for job in jobs}
+    goals = [job.goal(cfg.hydra.sweeper, config.hydra.job.name) for cfg in composed]
+    datasets = {job.dataset(job.config(cfg)) for cfg in composed}
+    objectives = {",".join(goal.objectives) for goal in goals}
     if len(objectives) > 1:
-        raise SweepError(f"objective={','.join(sorted(objectives))}: a study has one; choose it")
-    return jobs[0]
+        raise SweepError(f"hydra.sweeper.objective={','.join(sorted(objectives))}: a study has one; choose it")
+    return _Checked(job.config(composed[0]), settings[0], goals[0], datasets.pop() if len(datasets) == 1 else None)
 
 
-def _directions(objectives: Sequence[str], given: Any) -> list[str]:
-    """Which way each objective is better: as is known of it, else as `given` by hydra.sweeper.direction.
+def _open_record(
+    name: str, checked: _Checked, config: DictConfig, dimensions: Mapping[str, BaseDistribution], run_id: str | None
+) -> AbstractContextManager[Run]:
+    """The parent run of a study; see `mirror.open_study`."""
+    from sweep.record import mirror
+    from sweep.results import conclude
+    from sweep.study import space
+    from sweep.trial import CONFIG_FILE
 
-    Raises:
-        SweepError: It is not known, or is `given` otherwise.
-    """
-    from sweep.digits.config import direction
-
-    known = list(map(direction, objectives))
-    named = f"objective={','.join(objectives)}"
-    key = "hydra.sweeper.direction"
-    if given is None:
-        unknown = [objective for objective, way in zip(objectives, known, strict=True) if way is None]
-        require(not unknown, key, "null", f"say minimize or maximize; it is not known of {', '.join(unknown)}")
-        return [str(way) for way in known]
-    directions = [str(getattr(one, "name", one)) for one in (given if OmegaConf.is_list(given) else [given])]
-    told = ",".join(directions)
-    require(
-        len(directions) == len(known) and set(directions) <= {"minimize", "maximize"},
-        key,
-        told,
-        f"give minimize or maximize for each of {named}",
+    return mirror.open_study(
+        name,
+        checked.goal,
+        Path(config.hydra.sweep.dir),
+        list(config.hydra.overrides.task),
+        run_id,
+        confirms=config.hydra.sweeper.get("confirms"),
+        shown=conclude.shown_params(dimensions, checked.composed),
+        dataset=checked.dataset,
+        texts={CONFIG_FILE: conclude.composed_text(config), space.SPACE_FILE: space.to_json(dimensions)},
     )
-    agrees = all(way in (None, told) for way, told in zip(known, directions, strict=True))
-    require(agrees, key, told, f"{named} means {','.join(way or 'either' for way in known)}; leave it null")
-    return directions
 
 
 def _command(name: str) -> str:
@@ -685,15 +678,6 @@ def _command(name: str) -> str:
 def _require_whole(key: str, given: Any, allowed: str = "") -> None:
     is_whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
     require(is_whole, f"hydra.sweeper.{key}", given, f"must be a whole number, 1 or more{allowed}")
-
-
-def _require_settings(key: str, given: Any, hint: str = "") -> None:
-    is_group = OmegaConf.is_dict(given) or isinstance(given, dict) or (given is None and key == "params")
-    if not is_group:
-        shown = "null" if given is None else given
-        group = f"choose one with hydra/sweeper/{key}=NAME; {hint}"
-        of_keys = "null, or keys with what to search; on the command line rather 'model.dropout=interval(0,0.3)'"
-        raise SweepError(f"hydra.sweeper.{key}={shown}: {group if hint else of_keys}")
 
 
 def _require_finite(key: str, given: Any) -> None:

@@ -29,13 +29,13 @@ from sweep.errors import SweepError
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 PRELOADED = (
-    "sweep.digits.trial",
-    "mlflow.pytorch",
+    "sweep.trial",
+    "sweep.record.mirror",
+    "sweep.study.study",
     "mlflow.store.tracking.sqlalchemy_store",
     "optuna",
-    "torch._dynamo",
 )
-"""The last is what the logging of a model is waiting for otherwise."""
+"""What every job needs."""
 
 
 class WorkerLauncher(Launcher):
@@ -69,10 +69,14 @@ class WorkerLauncher(Launcher):
             worker.stop()
 
 
-def start_importing() -> None:
-    """Have the server process that workers are forked from import what they need, while this one goes on."""
+def start_importing(modules: Sequence[str]) -> None:
+    """Have the server process that workers are forked from import what they need, while this one goes on.
+
+    Args:
+        modules: What the job needs, besides what every job does.
+    """
     if sys.platform == "linux":
-        PROCESSES.set_forkserver_preload(list(PRELOADED))
+        PROCESSES.set_forkserver_preload([*PRELOADED, *modules])
         resource_tracker.ensure_running()  # first, since it unblocks what it finds blocked
         # The server inherits this: it would answer Ctrl-C with a traceback of its imports. Workers ignore it anyway.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
-import numpy as np
-import torch
 from filelock import FileLock
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
@@ -35,29 +32,18 @@ from mlflow.entities import Experiment, RunTag
 from mlflow.entities import Run as RunEntity
 from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
-from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_SOURCE_TYPE
 from requests.exceptions import RequestException
 from sqlalchemy.exc import OperationalError
-from torch import nn
 
 from sweep import ROOT, environment
 from sweep.arguments import training_command
-from sweep.errors import (
-    RecordError,
-    Stopped,
-    SweepError,
-    TakenOver,
-    concerns_record,
-    in_one_line,
-    require,
-    without_password,
-)
+from sweep.errors import RecordError, SweepError, concerns_record, in_one_line, require, without_password
 from sweep.files import as_folder, is_name
+from sweep.outcome import FINISHED, INTERRUPTED, Outcome, State, outcome_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,6 +55,8 @@ OBJECTIVE_TAG = "sweep.objective"
 DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 STOPPED_TAG = "sweep.stopped"
+STATE_TAG = "sweep.state"
+"""How a run that has ended has ended, in the words of `Outcome`."""
 COPY_TAG = "sweep.copy_of"
 RERUN_TAG = "sweep.rerun_of"
 COMMIT_TAG = "mlflow.source.git.commit"
@@ -87,8 +75,6 @@ FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 RUN_FILE = ".sweep.run"
 """The file in that folder with the id of the study's run, by which the folder is known to be the study's."""
-INTERRUPTED = "interrupted"
-"""The error of a trial whose process was stopped or died; its settings are tried again."""
 SECONDS_TO_ANSWER = 5
 SECONDS_OF_PATIENCE = 600
 """How long a database that others have locked, or whose server is away, is waited for."""
@@ -107,10 +93,24 @@ _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
 _TOLD: list[str] = []
 
+STATUS: dict[State, str] = {
+    "finished": "FINISHED",
+    "pruned": "KILLED",
+    "stopped": "KILLED",
+    "interrupted": "FAILED",
+    "failed": "FAILED",
+}
+"""MLflow's word for how a run ended."""
+
+MOST_PARAMS = 100
+"""How many params MLflow takes in one call."""
+MOST_CHARACTERS = 6000
+"""How long the value of a param may be."""
+
 DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
 
 
-def _failures_told(write: Callable[P, T]) -> Callable[P, T]:
+def failures_told(write: Callable[P, T]) -> Callable[P, T]:
     """`write` with what MLflow's store, its server or a disk raises as a RecordError."""
 
     @functools.wraps(write)
@@ -173,15 +173,6 @@ class Run(ABC):
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
         """Keep a table as `file`, a .json that MLflow's pages show as one, in place of what was there."""
 
-    @abstractmethod
-    def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
-        """Keep `model`, in evaluation mode, so that it loads without this project.
-
-        Args:
-            model: On any device; it is saved for the CPU.
-            example: Inputs (2 or more, ...) that it takes.
-        """
-
 
 class NoRun(Run):
     """A run of which nothing is kept."""
@@ -198,7 +189,6 @@ class NoRun(Run):
     def log_text(self, text: str, file: str) -> None: ...
     def log_folder(self, folder: Path) -> None: ...
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None: ...
-    def log_model(self, model: nn.Module, example: torch.Tensor) -> None: ...
 
 
 class MLflowRun(Run):
@@ -207,28 +197,30 @@ class MLflowRun(Run):
     def __init__(self, run_id: str) -> None:
         self.run_id: str = run_id
 
-    @_failures_told
+    @failures_told
     def log_params(self, params: Mapping[str, Any]) -> None:
-        mlflow.log_params(dict(params), run_id=self.run_id)
+        texts = [(key, str(value)[:MOST_CHARACTERS]) for key, value in params.items()]
+        for start in range(0, len(texts), MOST_PARAMS):
+            mlflow.log_params(dict(texts[start : start + MOST_PARAMS]), run_id=self.run_id)
 
-    @_failures_told
+    @failures_told
     def log_params_once(self, params: Mapping[str, Any]) -> None:
         if not params.keys() & find_run(self.run_id).params.keys():
             self.log_params(params)
 
-    @_failures_told
+    @failures_told
     def log_note(self, text: str) -> None:
         MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
 
-    @_failures_told
+    @failures_told
     def log_tags(self, tags: Mapping[str, str]) -> None:
         MlflowClient().log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    @_failures_told
+    @failures_told
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
 
-    @_failures_told
+    @failures_told
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
         dataset = _Dataset(HTTPDatasetSource(origin), name=name, digest=digest)
         try:
@@ -236,68 +228,28 @@ class MLflowRun(Run):
         except MlflowException:  # two trials that are the first to log it at once; the one that failed finds it made
             mlflow.log_input(dataset, context="training")
 
-    @_failures_told
+    @failures_told
     def log_file(self, path: Path) -> None:
         mlflow.log_artifact(str(path), run_id=self.run_id)
 
-    @_failures_told
+    @failures_told
     def log_text(self, text: str, file: str) -> None:
         mlflow.log_text(text, file, run_id=self.run_id)
 
-    @_failures_told
+    @failures_told
     def log_folder(self, folder: Path) -> None:
         mlflow.log_artifacts(str(folder), run_id=self.run_id)
 
-    @_failures_told
+    @failures_told
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
         # In the form of mlflow.log_table, which adds to the rows that are there already.
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
         MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
-    @_failures_told
-    def log_model(self, model: nn.Module, example: torch.Tensor) -> None:
-        with _without_advice():
-            mlflow.pytorch.log_model(
-                name="model",
-                validate_serving_input=False,  # a quarter of the time here; a test serves a logged model instead
-                **_exported(model, example),
-            )
-
 
 class _Dataset(MetaDataset):
     profile = None
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export's advice on its own internals
-        yield
-
-
-def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
-    model = model.cpu().eval()
-    example = example.cpu()
-    with torch.inference_mode():
-        output = model(example)
-    return {
-        "pytorch_model": model,
-        "input_example": example.numpy(),
-        "signature": ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
-        "pip_requirements": _model_requirements(),
-        "serialization_format": "pt2",
-    }
-
-
-def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
-    return TensorSpec(np.dtype(str(batch.dtype).removeprefix("torch.")), (-1, *batch.shape[1:]))
-
-
-def _model_requirements() -> list[str]:
-    # Named here because MLflow otherwise finds them out by loading the model in a new process, 4 s a time.
-    return [f"{package.__name__}=={package.__version__.split('+')[0]}" for package in (torch, np)]
 
 
 def connect() -> None:
@@ -442,8 +394,9 @@ def open_run(
     parent: "RunRecord | None" = None,
     run_id: str | None = None,
     watch_machine: bool = False,
+    outcome: Outcome = FINISHED,
 ) -> Iterator[MLflowRun]:
-    """A run named `name`, closed as FINISHED when it is left.
+    """A run named `name`, closed with `outcome` when it is left.
 
     Where an error comes out, it is closed as FAILED with the error in a tag, or as KILLED with the reason
     where that is Stopped.
@@ -455,6 +408,7 @@ def open_run(
         parent: The run under which this one is shown.
         run_id: The run to go on with, in place of a new one.
         watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
+        outcome: How it ends where no error comes out.
     """
     if parent is None:
         run_id = _outermost(run_id)
@@ -468,34 +422,36 @@ def open_run(
         nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     )
     began, began_by_clock = time.monotonic(), time.time()
-    status, reason = "FINISHED", {}
     try:
         yield MLflowRun(active.info.run_id)
-    except (KeyboardInterrupt, TakenOver):
-        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED}
-        raise
-    except Stopped as stopped:
-        status, reason = "KILLED", {STOPPED_TAG: str(stopped)}
-        raise
     except BaseException as error:
-        is_interrupted = parent is not None and concerns_record(error)  # then it is no fault of the trial's
-        status, reason = "FAILED", {ERROR_TAG: INTERRUPTED if is_interrupted else in_one_line(error)}
+        outcome = outcome_of(error)
+        if parent is not None and concerns_record(error):  # then it is no fault of the trial's
+            outcome = Outcome("interrupted", INTERRUPTED)
         raise
     finally:
         # Where the record is what broke, the error itself matters more.
-        with contextlib.suppress(Exception) if reason else contextlib.nullcontext():
-            mlflow.set_tags(reason)
-            mlflow.end_run(status)
+        with contextlib.suppress(Exception) if outcome.reason else contextlib.nullcontext():
+            mlflow.set_tags(ending_tags(outcome))
+            mlflow.end_run(STATUS[outcome.state])
             # MLflow takes both times from the clock, which may have been set meanwhile.
             elapsed = time.monotonic() - began
             if abs(time.time() - began_by_clock - elapsed) > SECONDS_OF_CLOCK_SET:
                 ended = int(1000 * (began_by_clock + elapsed))
-                MlflowClient().set_terminated(active.info.run_id, status, end_time=ended)
+                MlflowClient().set_terminated(active.info.run_id, STATUS[outcome.state], end_time=ended)
 
 
-@_failures_told
+@failures_told
 def _start_run(**settings: Any) -> mlflow.ActiveRun:
     return mlflow.start_run(**settings)
+
+
+def ending_tags(outcome: Outcome) -> dict[str, str]:
+    """The tags of a run that ended with `outcome`."""
+    tags: dict[str, str] = {STATE_TAG: outcome.state}
+    if outcome.reason:
+        tags[ERROR_TAG if STATUS[outcome.state] == "FAILED" else STOPPED_TAG] = outcome.reason[:1000]
+    return tags
 
 
 def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict[str, str]:
@@ -581,7 +537,7 @@ def reopen(run_id: str) -> bool:
     if run is None or run.info.lifecycle_stage != "active":
         return False
     _require_writable(f"run={run_id}", run.info.artifact_uri)
-    for tag in (ERROR_TAG, STOPPED_TAG):
+    for tag in (ERROR_TAG, STOPPED_TAG, STATE_TAG):
         if tag in run.data.tags:
             MlflowClient().delete_tag(run_id, tag)
     return True
@@ -592,26 +548,26 @@ def keep_running(run_id: str) -> None:
     MlflowClient().update_run(run_id, status="RUNNING")
 
 
-def close_run(run: "RunRecord", status: str, reason: str) -> None:
-    """End a run whose process died, or that ended in another way, as FINISHED, FAILED or KILLED, with the `reason`."""
+def close_run(run: "RunRecord", outcome: Outcome) -> None:
+    """End a run whose process died, or that ended in another way, with `outcome`."""
     client = MlflowClient()
     for tag in run.tags.keys() & {ERROR_TAG, STOPPED_TAG}:
         client.delete_tag(run.run_id, tag)
-    if status != "FINISHED":
-        client.set_tag(run.run_id, ERROR_TAG if status == "FAILED" else STOPPED_TAG, reason[:1000])
+    for key, value in ending_tags(outcome).items():
+        client.set_tag(run.run_id, key, value)
     if run.status == "RUNNING":
-        client.set_terminated(run.run_id, status)
+        client.set_terminated(run.run_id, STATUS[outcome.state])
     else:
-        client.update_run(run.run_id, status)  # it keeps the time when it ended
+        client.update_run(run.run_id, STATUS[outcome.state])  # it keeps the time when it ended
 
 
-def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, float], epoch: int) -> None:
-    """Add to an ended run what it lacks of its `params`, and of the `metrics` that it had after `epoch`."""
+def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
+    """Add to an ended run what it lacks of its `params`, and of the `metrics` that it had after `step`."""
     record = MLflowRun(run.run_id)
     if missing := {key: value for key, value in params.items() if key not in run.params}:
         record.log_params(missing)
     if lacking := {key: value for key, value in metrics.items() if key not in run.metrics}:
-        record.log_metrics(lacking, step=epoch)
+        record.log_metrics(lacking, step=step)
 
 
 def _experiment_id(name: str) -> str:
@@ -736,8 +692,48 @@ class RunRecord(NamedTuple):
     @property
     def overrides(self) -> dict[str, str]:
         """What the command line or the sweeper changed."""
-        given = self.tags.get(OVERRIDES_TAG, "").split(" ")
-        return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+        given = read_overrides(self.tags.get(OVERRIDES_TAG, ""))
+        parts = (override.lstrip("+").split("=", 1) for override in given if "=" in override)
+        return {key: _unquoted(value) for key, value in parts}
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it runs."""
+        if self.status == "RUNNING":
+            return None
+        reason = self.tags.get(ERROR_TAG if self.status == "FAILED" else STOPPED_TAG, "")
+        recorded = next((state for state in STATUS if state == self.tags.get(STATE_TAG)), None)
+        return Outcome(recorded or _state_of_old(self.status, reason), reason)
+
+
+def _state_of_old(status: str, reason: str) -> State:
+    """The state of a run by a version that wrote a sentence only."""
+    if status == "KILLED":
+        return "pruned" if reason.startswith("pruned") else "stopped"
+    if status == "FAILED":
+        return "interrupted" if reason == INTERRUPTED else "failed"
+    return "finished"
+
+
+def overrides_tag(overrides: Sequence[str]) -> dict[str, str]:
+    """The tag that keeps the `overrides` of a job one by one; some have spaces in them."""
+    return {OVERRIDES_TAG: json.dumps(list(overrides))}
+
+
+def read_overrides(text: str) -> list[str]:
+    """What `overrides_tag` wrote; what the versions before it wrote is split at spaces, as they did."""
+    if text.startswith("["):
+        with contextlib.suppress(ValueError):
+            return [str(override) for override in json.loads(text)]
+    return text.split(" ")
+
+
+def _unquoted(value: str) -> str:
+    """The text that Hydra reads in `value`, which has quotes around it if it holds spaces, say."""
+    quote = value[:1]
+    if len(value) > 1 and quote in "'\"" and value.endswith(quote):
+        return value[1:-1].replace(f"\\{quote}", quote)
+    return value
 
 
 @contextlib.contextmanager
@@ -900,24 +896,6 @@ def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
     """The values of `metric` after each epoch."""
     found = MlflowClient().get_metric_history(run.run_id, metric)
     return sorted({point.step: point.value for point in found}.items())
-
-
-def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
-    """Write `model` to `folder` as `Run.log_model` keeps it."""
-    with _without_advice():
-        mlflow.pytorch.save_model(path=str(folder), **_exported(model, example))
-
-
-def load_model(folder: Path) -> nn.Module:
-    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
-
-    Raises:
-        SweepError: It cannot be loaded.
-    """
-    try:
-        return mlflow.pytorch.load_model(str(folder))
-    except Exception as error:  # a model can be made of anything
-        raise SweepError(f"{folder.name}: MLflow cannot load it ({in_one_line(error, 200)})") from error
 
 
 def save_view(study: RunRecord, params: Sequence[str]) -> None:

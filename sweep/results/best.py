@@ -26,9 +26,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweep import ROOT
+from sweep import ROOT, pytorch
 from sweep.arguments import Parser, path_given
-from sweep.digits import data, exported, loop, trial
+from sweep.digits import data, exported, loop, train
 from sweep.errors import SweepError, told_in_one_line
 from sweep.record import registry, tracking
 from sweep.record.tracking import RunRecord
@@ -119,7 +119,7 @@ def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataC
         SweepError: There is something in `folder`, the run has no model, it is damaged or would run something, or a
             score is not the one recorded.
     """
-    ours = {"model", trial.WEIGHTS_FILE, trial.CONFIG_FILE}
+    ours = {"model", train.WEIGHTS_FILE, train.CONFIG_FILE}
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} in (ours, set())):
         raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
     folder = folder.resolve()
@@ -127,13 +127,13 @@ def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataC
     with tempfile.TemporaryDirectory(dir=above, prefix=".fetch-") as temporary, tracking.naming(run):
         part, logged = Path(temporary) / "part", Path(temporary) / "logged"
         part.mkdir()
-        tracking.download(run, part, (trial.CONFIG_FILE, trial.WEIGHTS_FILE))
-        classifier = trial.load_classifier(part)
-        settings = data.here(trial.load_config(part).data)
+        tracking.download(run, part, (train.CONFIG_FILE, train.WEIGHTS_FILE))
+        classifier = train.load_classifier(part)
+        settings = data.here(train.load_config(part).data)
         _require_recorded(run, "weights", classifier, settings)
         tracking.download_model(registry.logged_model(run), logged)
         doubt = _put_model(classifier, settings, logged, part / "model", trust)
-        _require_recorded(run, "MLflow model", tracking.load_model(part / "model"), settings)
+        _require_recorded(run, "MLflow model", pytorch.load_model(part / "model"), settings)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             os.replace(folder, Path(temporary) / "earlier")
@@ -141,13 +141,13 @@ def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataC
     return settings, doubt
 
 
-def _put_model(classifier: trial.Classifier, settings: data.DataConfig, logged: Path, folder: Path, trust: bool) -> str:
+def _put_model(classifier: train.Classifier, settings: data.DataConfig, logged: Path, folder: Path, trust: bool) -> str:
     """Make `classifier` an MLflow model in `folder`; returns why `logged` may be another, empty if it is the same."""
     if trust:
         shutil.move(logged, folder)
         return ""
     test = data.ImageBatches(data.load(settings).splits.test)
-    tracking.save_model(classifier, test[torch.arange(2)][0], folder)
+    pytorch.save_model(classifier, test[torch.arange(2)][0], folder)
     try:
         return exported.compare(logged, folder)
     except SweepError as error:
@@ -194,7 +194,7 @@ with torch alone:
     model = torch.export.load("{shown}/model/data/model.pt2").module()
 
 with this project, to train on or to change:
-    from sweep.digits.trial import load_classifier
+    from sweep.digits.train import load_classifier
     model = load_classifier("{shown}")
 
 each takes images as float32 (N, {shape}), 0 black to 1 white, and gives a score for each class of {settings.name}

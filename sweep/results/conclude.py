@@ -1,103 +1,43 @@
-"""A study in MLflow: its parent run, the best of its trials told there, and the ends of trials whose job could not."""
+"""The end of a study: its best trials in its record, its report, and the table that a person reads."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution
 
-from sweep.digits import data, trial
-from sweep.digits.config import GROUPS, Config
-from sweep.errors import Stopped, SweepError, explain, in_one_line, without_password
-from sweep.files import replacing
+from sweep.errors import SweepError, explain, in_one_line, without_password
+from sweep.job import Goal
 from sweep.record import tracking
 from sweep.record.tracking import Run, RunRecord
 from sweep.results import summary, trust
 from sweep.study import space
+from sweep.study.search import none_finished
 
 log = logging.getLogger(__name__)
 
 
-class Ending(NamedTuple):
-    """How a study's trial ended."""
-
-    status: str
-    """In MLflow's words: FINISHED, KILLED or FAILED."""
-    reason: str = ""
-    copy_of: int | None = None
-    """The trial whose settings and outcome it has, where it was not trained itself."""
-    params: Mapping[str, Any] = {}
-    """Its values for the dimensions."""
-    metrics: Mapping[str, float] = {}
-    """Its objectives' values; of a trial that has not finished, the last one that it reported."""
-    epoch: int = 0
-    """After which they were so, 0 where that is not known."""
-
-
-@contextlib.contextmanager
-def open_study(
-    name: str,
-    job: Config,
-    directions: Sequence[str],
-    composed: DictConfig,
-    dimensions: Mapping[str, BaseDistribution],
-    run_id: str | None = None,
-) -> Iterator[Run]:
-    """The parent run of the study called `name`, and connect to the record.
-
-    Args:
-        name: The study's.
-        job: Any one of its jobs.
-        directions: Which way each of its objectives is better.
-        composed: What Hydra composed, before anything was searched.
-        dimensions: What is searched.
-        run_id: The parent run to go on with.
-    """
-    if not job.tracking.enabled:
-        yield tracking.NoRun()
-        return
-    tracking.connect()
-    if run_id is not None and not tracking.reopen(run_id):
-        run_id = None
-    folder = Path(composed.hydra.sweep.dir).resolve()
-    tags = tracking.objective_tags(job.objective, directions) | {
-        tracking.KIND_TAG: "study",
-        tracking.STUDY_TAG: name,
-        tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
-        **({tracking.CONFIRMS_TAG: confirms} if (confirms := composed.hydra.sweeper.get("confirms")) else {}),
-        tracking.FOLDER_TAG: str(folder),
-    }
-    with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
-        with replacing(folder / tracking.RUN_FILE) as part:
-            part.write_text(run.run_id)
-        tracking.save_view(tracking.find_run(run.run_id), _params(dimensions))
-        if not any(key.lstrip("+") == "data" for key in dimensions):  # each trial says which one it was
-            run.log_dataset(job.data.name, data.load(job.data).digest, job.data.origin)
-        run.log_text(_composed(composed), trial.CONFIG_FILE)
-        run.log_text(space.to_json(dimensions), space.SPACE_FILE)
-        yield run
-
-
-def _params(dimensions: Iterable[str]) -> list[str]:
+def shown_params(dimensions: Iterable[str], composed: DictConfig) -> list[str]:
     """The params of a trial that tell its values for `dimensions`; a list's length shows in its items."""
-    return [_param(key) for key in dimensions if not key.endswith(space.LENGTH)]
+    return [_param(key, composed) for key in dimensions if not key.endswith(space.LENGTH)]
 
 
-def _param(key: str) -> str:
-    key = key.lstrip("+")
-    return f"{key}.name" if key in GROUPS else key
-
-
-def _settings(params: Mapping[str, Any]) -> dict[str, Any]:
+def as_recorded(params: Mapping[str, Any], composed: DictConfig) -> dict[str, Any]:
     """A trial's values for the dimensions by the names under which its job records them."""
     lengths = {key for key in params if key.endswith(space.LENGTH) and f"{key.removesuffix(space.LENGTH)}.0" in params}
-    return {_param(key): value for key, value in params.items() if key not in lengths}
+    return {_param(key, composed): value for key, value in params.items() if key not in lengths}
 
 
-def _composed(config: DictConfig) -> str:
+def _param(key: str, composed: DictConfig) -> str:
+    """The name under which a job records the setting, or the choice of the group, `key`."""
+    key = key.lstrip("+")
+    value = OmegaConf.select(composed, key.replace("/", "."))
+    return f"{key}.name" if isinstance(value, DictConfig) and "name" in value else key
+
+
+def composed_text(config: DictConfig) -> str:
     """The config as YAML: the job, what is searched, and how."""
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     parts = [shown, OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}})]
@@ -105,33 +45,26 @@ def _composed(config: DictConfig) -> str:
 
 
 def grid(
-    name: str,
-    job: Config,
-    directions: Sequence[str],
-    composed: DictConfig,
-    values: Mapping[str, Sequence[str]],
-    sweep: Callable[[], Any],
+    record: AbstractContextManager[Run], name: str, goal: Goal, searched: list[str], sweep: Callable[[], Any]
 ) -> Any:
-    """Run `sweep`, a grid of jobs like `job`, under a parent run, and print the table of its trials.
+    """Run `sweep`, a grid of jobs, under its parent run, and print the table of its trials.
 
     Args:
-        name: The study's.
-        job: Any one of its jobs.
-        directions: Which way each of its objectives is better.
-        composed: What Hydra composed, without the values to try.
-        values: Of each key that has several, those to try.
+        record: The parent run, which is opened and closed here.
+        name: Name of the study.
+        goal: What it is after.
+        searched: The keys that have several values.
         sweep: Runs all trials.
     """
     failure: Exception | None = None
     result = None
-    searched = list(values)
-    with open_study(name, job, directions, composed, space.of_choices(values)) as run:
-        log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(job.objective))
+    with record as run:
+        log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(goal.objectives))
         try:
             result = sweep()
         except Exception as error:  # a trial's; what the others found is still worth the table
             failure = error
-        table = conclude(run, name, job, searched, failure)
+        table = conclude(run, searched, failure)
     if table:
         log.info("\n%s", table)
     if failure is not None:
@@ -139,15 +72,11 @@ def grid(
     return result
 
 
-def conclude(
-    run: Run, name: str, job: Config, searched: list[str], failure: Exception | None = None, files: Sequence[Path] = ()
-) -> str:
+def conclude(run: Run, searched: list[str], failure: Exception | None = None, files: Sequence[Path] = ()) -> str:
     """Put the best trial's record, or what is on the Pareto front, into the study's `run`.
 
     Args:
         run: The parent run.
-        name: The study's.
-        job: Any one of its jobs.
         searched: The keys whose values differ between trials.
         failure: What ended the study, if it was an error.
         files: To keep in the run.
@@ -158,9 +87,9 @@ def conclude(
     Raises:
         SweepError: No trial has finished.
     """
-    if not job.tracking.enabled:
+    if run.run_id is None:
         return ""
-    study = tracking.find_study(name)
+    study = tracking.find_run(run.run_id)
     trials = tracking.trials_of(study)
     front = tracking.front_of(trials, study.objectives, study.directions)
     if not front:
@@ -199,44 +128,8 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
         ]
 
 
-def settle(name: str, job: Config, folder: Path, endings: Mapping[int, Ending]) -> None:
-    """See that every trial that has ended has a run in MLflow that has ended in the same way.
-
-    Args:
-        name: The study's.
-        job: Any one of its jobs.
-        folder: The study's.
-        endings: Of the trials that have ended, by their numbers.
-    """
-    if not job.tracking.enabled:
-        return
-    runs = {run.trial_number: run for run in tracking.trials_of(tracking.find_study(name))}
-    for number, ending in sorted(endings.items()):
-        settings = _settings(ending.params)
-        if number in runs:
-            if not _agrees(runs[number], ending):
-                tracking.close_run(runs[number], ending.status, ending.reason)
-            if ending.status != "FINISHED":  # its job may have ended before it could tell them
-                tracking.complete(runs[number], settings, ending.metrics, ending.epoch)
-            continue
-        missing = trial.Job(output_dir=folder / str(number), overrides=[], study=name, number=number)
-        if ending.copy_of in runs:
-            trial.record_copy(job.tracking.experiment, missing, runs[ending.copy_of])
-        elif ending.status == "FINISHED":  # recorded elsewhere, or not at all
-            trial.record_values(job.tracking.experiment, missing, settings, ending.metrics)
-        else:
-            error = Stopped(ending.reason) if ending.status == "KILLED" else SweepError(ending.reason)
-            trial.record_ended(job.tracking.experiment, missing, error, settings, ending.metrics, ending.epoch)
-
-
-def _agrees(run: RunRecord, ending: Ending) -> bool:
-    """Whether MLflow has a trial's end as Optuna has it, whichever of several processes wrote it last."""
-    is_interrupted = run.tags.get(tracking.ERROR_TAG) == tracking.INTERRUPTED
-    return run.status == ending.status and is_interrupted == (ending.reason == tracking.INTERRUPTED)
-
-
 def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
     if not trials:
         return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
     reasons = [run.tags[tracking.ERROR_TAG] for run in trials if tracking.ERROR_TAG in run.tags]
-    return SweepError(summary.none_finished(len(trials), reasons))
+    return SweepError(none_finished(len(trials), reasons))

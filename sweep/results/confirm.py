@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import ROOT, environment
 from sweep.arguments import Parser, training_command
-from sweep.digits import config, data, trial
+from sweep.digits import config, data, train
 from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
 from sweep.record import tracking
@@ -138,9 +138,9 @@ def choose(study: RunRecord, most: int) -> list[RunRecord]:
 
 def _settings(run: RunRecord) -> DictConfig:
     """What `run` was trained with, as an experiment's file has it, all but the seed and what belongs to the machine."""
-    job = trial.recorded_config(run)
+    job = train.recorded_config(run)
     if job is None:
-        raise SweepError(f"run={run.run_id}: {run.name} has no {trial.CONFIG_FILE}, so it cannot be trained again")
+        raise SweepError(f"run={run.run_id}: {run.name} has no {train.CONFIG_FILE}, so it cannot be trained again")
     settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
     settings["data"]["root"] = data.here(job.data).root
     choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]

@@ -28,7 +28,7 @@ from sweep import ROOT
 from sweep.arguments import Parser
 from sweep.digits import config, data, predictions
 from sweep.digits.predictions import Predictions
-from sweep.digits.trial import CONFIG_FILE, recorded_config
+from sweep.digits.train import CONFIG_FILE, recorded_config
 from sweep.errors import SweepError, in_one_line, told_in_one_line
 from sweep.files import as_folder, replacing
 from sweep.record import tracking

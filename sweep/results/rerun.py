@@ -12,18 +12,24 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from sweep.arguments import Parser
-from sweep.digits import data, loop, trial
-from sweep.digits.config import PARAMETERS, Config
+from sweep.digits import config as configs
+from sweep.digits import data, loop, train
+from sweep.digits.config import Config
+from sweep.digits.job import DIGITS, PARAMETERS
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
+from sweep.job import Goal
+from sweep.outcome import INTERRUPTED, Outcome
 from sweep.record import tracking
 from sweep.record.tracking import RunRecord
 from sweep.study.study import Handle
+from sweep.trial import Trial, carry_out
 
 FINISHED = "finished"
 
@@ -78,9 +84,9 @@ class StopAfter(Handle):
 
     def report(self, value: float, epoch: int) -> None: ...
 
-    def reason_to_stop(self) -> str | None:
+    def reason_to_stop(self, when: str = "") -> Outcome | None:
         self._num_left -= 1  # a job asks once after each epoch
-        return None if self._num_left else "stopped, as the run that it repeats was,"
+        return None if self._num_left else Outcome("stopped", f"stopped, as the run that it repeats was,{when}")
 
     def finish(self, values: object) -> None: ...
 
@@ -150,10 +156,10 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
     recorded.mkdir()
     _download(run, recorded)
     with tracking.naming(run):
-        config = _as_it_was(run, trial.load_config(recorded))
+        config = _as_it_was(run, train.load_config(recorded))
         if run.status == "FINISHED":  # what there is to compare with is read before it takes a training
-            trial.load_classifier(recorded)
-    trial.check(config)
+            train.load_classifier(recorded)
+    train.check(config)
     digest = data.load(config.data).digest
     if digest != run.digest:
         raise SweepError(
@@ -161,30 +167,31 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
             f"(digest {digest}, recorded {run.digest or 'none'}); point SWEEP_DATA_ROOT to the one that it was"
         )
     last_epoch = max((epoch for history in tracking.history_of(run).values() for epoch in history), default=0)
-    job = trial.Job(folder / "again", overrides=[])
+    handle = None
     if _was_stopped(run):
         if not last_epoch:
             raise SweepError(
                 f"run={run.run_id}: {run.name} was stopped before its first epoch ended: nothing to compare"
             )
-        job = job._replace(handle=StopAfter(last_epoch))
-    again, ended = _train(run, config, job)
-    return again, compare(run, again, ended, recorded, job.output_dir)
+        handle = StopAfter(last_epoch)
+    goal = Goal(config.objective, run.directions, config.tracking.experiment, is_recorded=True)
+    again, ended = _train(run, config, Trial(DIGITS, goal, folder / "again", handle=handle))
+    return again, compare(run, again, ended, recorded, folder / "again")
 
 
 def _download(run: RunRecord, folder: Path) -> None:
-    if trial.CONFIG_FILE not in tracking.files_of(run):
+    if train.CONFIG_FILE not in tracking.files_of(run):
         raise SweepError(
-            f"run={run.run_id}: {run.name} is {run.status} and has no {trial.CONFIG_FILE} to train it from; "
+            f"run={run.run_id}: {run.name} is {run.status} and has no {train.CONFIG_FILE} to train it from; "
             "give a run that was trained"
         )
-    tracking.download(run, folder, (trial.CONFIG_FILE,))
+    tracking.download(run, folder, (train.CONFIG_FILE,))
     if run.status == "FINISHED":
-        tracking.download(run, folder, (trial.WEIGHTS_FILE,))
+        tracking.download(run, folder, (train.WEIGHTS_FILE,))
 
 
 def _was_stopped(run: RunRecord) -> bool:
-    return run.status == "KILLED" or run.tags.get(tracking.ERROR_TAG) == tracking.INTERRUPTED
+    return run.status == "KILLED" or run.tags.get(tracking.ERROR_TAG) == INTERRUPTED
 
 
 def _as_it_was(run: RunRecord, config: Config) -> Config:
@@ -203,7 +210,7 @@ def _as_it_was(run: RunRecord, config: Config) -> Config:
     )
 
 
-def _train(run: RunRecord, config: Config, job: trial.Job) -> tuple[RunRecord, str]:
+def _train(run: RunRecord, config: Config, trial: Trial) -> tuple[RunRecord, str]:
     """The new run, and how it ended: FINISHED, or what it said; as `run` where it got as far as that was stopped."""
     tags = {
         tracking.KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
@@ -219,7 +226,8 @@ def _train(run: RunRecord, config: Config, job: trial.Job) -> tuple[RunRecord, s
             tracking.open_run(config.tracking.experiment, f"rerun-of-{run.name}", tags=tags) as record,
         ):
             run_id = record.run_id
-            trial.train(config, job, record)
+            trial.run = record
+            carry_out(trial, train.train, cast(DictConfig, OmegaConf.create(configs.to_yaml(config))))
     except Exception as error:
         # That a failure comes again is what is asked for; whatever else goes wrong is for the reader to see.
         if not run_id or not (isinstance(error, SweepError) or run.status == "FAILED"):
@@ -246,7 +254,7 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
     histories = _measured(then), _measured(now)
     weights: tuple[dict[str, Tensor], ...] = ({}, {})
     if _ending(then) == ended == FINISHED:
-        weights = tuple(trial.load_weights(folder) for folder in (folder_then, folder_now))
+        weights = tuple(train.load_weights(folder) for folder in (folder_then, folder_now))
     return Comparison(
         ended_then=_ending(then),
         ended_now=ended,

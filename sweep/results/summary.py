@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sweep.record.tracking import COPY_TAG, ERROR_TAG, INTERRUPTED, STOPPED_TAG, STUDY_TAG, RunRecord
+from sweep.outcome import INTERRUPTED
+from sweep.record.tracking import COPY_TAG, ERROR_TAG, STOPPED_TAG, STUDY_TAG, RunRecord
 from sweep.study.progress import terminal_width
 
 MOST_ROWS = 50
@@ -28,11 +29,6 @@ def value_in_words(metric: str, value: float) -> str:
     if metric.endswith("/accuracy"):
         return f"{value:.2%}"
     return f"{value:,.0f}" if metric == "model/parameters" else f"{value:.4f}"
-
-
-def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
-    """What there is to say of a study without a finished trial, with the first of the `reasons`."""
-    return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
 
 
 def counts_in_words(trials: Sequence[RunRecord]) -> str:

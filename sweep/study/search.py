@@ -5,35 +5,31 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.digits.config import Config
 from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
 from sweep.files import replacing
-from sweep.plugin import launchers
-from sweep.record.tracking import INTERRUPTED
-from sweep.results import conclude as record
-from sweep.results.conclude import Ending
-from sweep.results.summary import in_words, none_finished, value_in_words
+from sweep.job import Job
+from sweep.outcome import Ended
 from sweep.study.progress import Counts, Progress, Running, Standing
 from sweep.study.slots import TIMEOUT, Stop, keep_busy
-from sweep.study.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, was_interrupted
+from sweep.study.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, outcome_of, was_interrupted
 
 SECONDS_TO_TELL = 60
 """Before it is first said what a study waits for at its end."""
 
 RESULTS_FILE = "optimization_results.yaml"
 
-MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+Run = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
+"""Runs jobs, by the overrides of each and the first one's number, as Hydra's launchers do."""
 
 
 class Search:
@@ -41,11 +37,14 @@ class Search:
 
     Args:
         study: With its sampler.
-        job: Any one of its jobs.
-        folder: The study's.
-        launcher: Runs one job at a call, and takes calls from several threads.
+        job: What its jobs say of themselves.
+        objectives: The metrics that it searches for.
+        num_steps: How many steps each trial takes, unless that is searched; None where the job does not say.
+        launch: Runs one job at a call, and takes calls from several threads.
+        stop_jobs: Ends the processes that jobs run in, whatever they are doing.
         num_slots: How many jobs run at a time.
         suggest: From a trial the overrides of its job.
+        settle: Sees that the record has trials that have ended, by their numbers.
         max_failure_rate: The share of this process's trials that may fail before no more are handed out.
         stop: Whether to hand out no more.
     """
@@ -53,17 +52,20 @@ class Search:
     def __init__(
         self,
         study: Study,
-        job: Config,
-        folder: Path,
-        launcher: Launcher,
+        job: Job,
+        objectives: Sequence[str],
+        num_steps: Any,
+        launch: Run,
+        stop_jobs: Callable[[], None],
         num_slots: int,
         suggest: Callable[[optuna.Trial], list[str]],
+        settle: Callable[[Mapping[int, Ended]], None],
         max_failure_rate: float,
         stop: Stop,
     ) -> None:
-        self._study, self._job, self._folder = study, job, folder
-        self._launcher, self._num_slots, self._suggest = launcher, num_slots, suggest
-        self._max_failure_rate, self._stop = max_failure_rate, stop
+        self._study, self._job, self._objectives, self._num_steps = study, job, objectives, num_steps
+        self._start, self._stop_jobs, self._num_slots, self._suggest = launch, stop_jobs, num_slots, suggest
+        self._settle, self._max_failure_rate, self._stop = settle, max_failure_rate, stop
         self._settling = threading.Lock()
         self._over = threading.Event()
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
@@ -88,7 +90,7 @@ class Search:
             raise
         finally:
             self._over.set()
-            launchers.stop(self._launcher)
+            self._stop_jobs()
             self._progress.close()
             if self.lost_record is None:
                 self._settle_record()
@@ -163,7 +165,7 @@ class Search:
         try:
             if isinstance(trial.job, Exception):
                 raise trial.job
-            (result,) = self._launcher.launch([trial.job], initial_job_idx=trial.number)
+            (result,) = self._start([trial.job], trial.number)
             return _values(result)
         except Exception:
             if not self._study.has_outcome(trial.number):
@@ -174,8 +176,7 @@ class Search:
         """See that MLflow has these trials, or all that have ended, as Optuna has them."""
         with self._settling:
             ended = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
-            endings = {trial.number: _ending(trial, self._job.objective) for trial in ended}
-            record.settle(self._study.name, self._job, self._folder, endings)
+            self._settle({trial.number: _ended(trial, self._objectives, self._job.step) for trial in ended})
 
     def _counts(self) -> Counts:
         states = Counter(trial.state for trial in self._study.trials() if counts(trial))
@@ -188,30 +189,32 @@ class Search:
 
     def _standing(self) -> Standing:
         trials = [trial for trial in self._study.trials() if trial.state == TrialState.RUNNING]
-        return Standing(self._counts(), self._best(), [Running(trial.number, self._epoch(trial)) for trial in trials])
+        return Standing(self._counts(), self._best(), [Running(trial.number, self._step(trial)) for trial in trials])
 
-    def _epoch(self, trial: FrozenTrial) -> str:
-        """Which epoch a trial is in; nothing where its job does not say, as of several objectives."""
-        if len(self._job.objective) > 1 or self._study.address is None:
+    def _step(self, trial: FrozenTrial) -> str:
+        """Which step a trial is in; nothing where its job does not say, as of several objectives."""
+        last = trial.params.get(self._job.num_steps or "", self._num_steps)
+        if len(self._objectives) > 1 or self._study.address is None or last is None:
             return ""
-        epochs = trial.params.get("epochs", self._job.epochs)
-        return f"{min((trial.last_step or 0) + 1, epochs)}/{epochs}"
+        return f"{min((trial.last_step or 0) + 1, last)}/{last}"
 
     def _best(self) -> str:
         """The best so far in words, nothing if there is none."""
         best = best_trials(self._study)
         if not best:
             return ""
-        if len(self._job.objective) > 1:
+        if len(self._objectives) > 1:
             return f"{len(best)} on the front"
-        return f"best {value_in_words(self._job.objective[0], best[0].values[0])} (trial {best[0].number})"
+        value = self._job.metric(self._objectives[0]).in_words(best[0].values[0])
+        return f"best {value} (trial {best[0].number})"
 
     def _tell(self, trial: FrozenTrial, seconds: float) -> None:
         if trial.state == TrialState.COMPLETE:
-            end = in_words(dict(zip(self._job.objective, trial.values, strict=True)))
+            end = in_words(self._job, self._objectives, trial.values)
         elif trial.state == TrialState.PRUNED:
-            epoch = trial.last_step or 0
-            end = f"pruned after epoch {epoch}, {in_words({self._job.objective[0]: trial.intermediate_values[epoch]})}"
+            step = trial.last_step or 0
+            value = in_words(self._job, self._objectives[:1], [trial.intermediate_values[step]])
+            end = f"pruned after {self._job.step} {step}, {value}"
         elif was_interrupted(trial):
             end = "interrupted; its settings are tried again when the study goes on"
         else:
@@ -260,10 +263,20 @@ def best_trials(study: Study) -> list[FrozenTrial]:
         return []
 
 
-def tell_best(study: Study, objectives: Sequence[str], results: Path) -> str:
+def in_words(job: Job, objectives: Sequence[str], values: Sequence[float]) -> str:
+    """The `values` of the objectives as a person reads them."""
+    return job.in_words(dict(zip(objectives, values, strict=True)))
+
+
+def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
+    """What there is to say of a study without a finished trial, with the first of the `reasons`."""
+    return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
+
+
+def tell_best(study: Study, job: Job, objectives: Sequence[str], results: Path) -> str:
     """The best trials in words, from Optuna's record alone, and where the `results` are."""
     lines = [
-        f"best    trial {trial.number}: {in_words(dict(zip(objectives, trial.values, strict=True)))}  "
+        f"best    trial {trial.number}: {in_words(job, objectives, trial.values)}  "
         + "  ".join(f"{key}={value}" for key, value in trial.params.items())
         for trial in best_trials(study)
     ]
@@ -314,17 +327,15 @@ def _process_in_words(trial: FrozenTrial) -> str:
     )
 
 
-def _ending(trial: FrozenTrial, objectives: Sequence[str]) -> Ending:
-    pruned = f"pruned after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else ""
-    reason = INTERRUPTED if was_interrupted(trial) else trial.user_attrs.get(ERROR, pruned or "no reason given")
-    metrics = dict(zip(objectives, trial.values or [], strict=False)) if trial.state == TrialState.COMPLETE else {}
+def _ended(trial: FrozenTrial, objectives: Sequence[str], step: str) -> Ended:
+    outcome = outcome_of(trial, step)
+    metrics = dict(zip(objectives, outcome.values, strict=False))
     if not metrics and trial.last_step is not None:
         metrics = {objectives[0]: trial.intermediate_values[trial.last_step]}
-    return Ending(
-        status=MLFLOW_STATUS[trial.state],
-        reason=reason,
-        copy_of=trial.user_attrs.get(COPY_OF),
+    return Ended(
+        outcome,
         params=trial.system_attrs.get("fixed_params", {}) | trial.params,  # it may not have been given all yet
+        copy_of=trial.user_attrs.get(COPY_OF),
         metrics=metrics,
-        epoch=trial.last_step or 0,
+        step=trial.last_step or 0,
     )

@@ -37,6 +37,8 @@ from sqlalchemy.exc import (
 )
 
 from sweep.errors import RecordError, SweepError, TakenOver, concerns_record, require, without_password
+from sweep.outcome import INTERRUPTED as STOPPED_FROM_OUTSIDE
+from sweep.outcome import Outcome
 from sweep.study.journal import Journal
 
 T = TypeVar("T")
@@ -396,7 +398,7 @@ class Study:
             if self.has_outcome(trial.number):  # its job was through; only nobody was left to say so
                 self.tell(trial.number)
             else:
-                self.fail(trial.number, "interrupted")
+                self.fail(trial.number, STOPPED_FROM_OUTSIDE)
 
     def has_outcome(self, number: int) -> bool:
         """Whether the job of a trial came to its end, whatever has become of it since."""
@@ -475,6 +477,23 @@ def was_interrupted(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs
 
 
+def outcome_of(trial: FrozenTrial, step: str = "step") -> Outcome:
+    """How a trial that has ended has ended.
+
+    Args:
+        trial: Not running, not waiting.
+        step: What its job's steps are called, for trials whose job has left no reason.
+    """
+    if trial.state == TrialState.COMPLETE:
+        return Outcome("finished", values=tuple(trial.values))
+    if trial.state == TrialState.PRUNED:
+        left = trial.user_attrs.get(OUTCOME, {}).get("reason")
+        return Outcome("pruned", left or f"pruned after {step} {trial.last_step}")
+    if was_interrupted(trial):
+        return Outcome("interrupted", STOPPED_FROM_OUTSIDE)
+    return Outcome("failed", trial.user_attrs.get(ERROR, "no reason given"))
+
+
 class _Owner:
     """One process that works on a study, and how others see that it lives.
 
@@ -543,8 +562,10 @@ class Handle(ABC):
         """Tell the pruner the objective's `value` after `epoch`."""
 
     @abstractmethod
-    def reason_to_stop(self) -> str | None:
-        """Why the job should stop now, None if it should go on; a pruned trial counts as finished from here on.
+    def reason_to_stop(self, when: str = "") -> Outcome | None:
+        """How the job should end now, None if it should go on; a pruned trial counts as finished from here on.
+
+        `when` completes the reason: " after epoch 2 of 4".
 
         Raises:
             TakenOver: Its trial has been ended by others.
@@ -558,12 +579,16 @@ class Handle(ABC):
             TakenOver: Its trial has been ended by others.
         """
 
+    def recall(self, _key: str) -> Any:
+        """A fact that is kept with the study; None if there is none."""
+        return None
+
 
 class NoHandle(Handle):
     """Of a job that belongs to no study, or to one in another process's memory."""
 
     def report(self, value: float, epoch: int) -> None: ...
-    def reason_to_stop(self) -> str | None:
+    def reason_to_stop(self, _when: str = "") -> Outcome | None:
         return None
 
     def finish(self, values: Sequence[float]) -> None: ...
@@ -584,7 +609,7 @@ class StoredHandle(Handle):
     """A trial in a storage that others reach too."""
 
     def __init__(self, address: str, study: str, number: int, pruner: BasePruner | None = None) -> None:
-        loaded = _load(address, study)
+        self._study = loaded = _load(address, study)
         loaded.pruner = pruner or NopPruner()
         self._storage = open_storage(address)
         self._is_pruned = pruner is not None and len(loaded.directions) == 1  # Optuna prunes by one objective only
@@ -599,21 +624,27 @@ class StoredHandle(Handle):
             with suppress(UpdateFinishedTrialError):
                 self._trial.report(value, epoch)
 
-    def reason_to_stop(self) -> str | None:
+    def reason_to_stop(self, when: str = "") -> Outcome | None:
         if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
-            raise TakenOver(TAKEN_OVER)
+            raise TakenOver(TAKEN_OVER + when)
         if not self._is_pruned or not self._trial.should_prune():
             return None
-        self._leave(TrialState.PRUNED)
-        return "pruned"
+        outcome = Outcome("pruned", "pruned" + when)
+        self._leave(TrialState.PRUNED, outcome)
+        return outcome
 
     def finish(self, values: Sequence[float]) -> None:
-        self._leave(TrialState.COMPLETE, values)
+        self._leave(TrialState.COMPLETE, Outcome("finished", values=tuple(values)))
 
-    def _leave(self, state: TrialState, values: Sequence[float] | None = None) -> None:
-        outcome = {"state": state.name, "values": None if values is None else list(values)}
+    def recall(self, _key: str) -> Any:
+        return self._study.user_attrs.get(f"sweep.{_key}")
+
+    def _leave(self, state: TrialState, outcome: Outcome) -> None:
+        left: dict[str, Any] = {"state": state.name, "values": list(outcome.values) or None}
+        if outcome.reason:
+            left["reason"] = outcome.reason
         try:
-            self._storage.set_trial_user_attr(self._trial_id, OUTCOME, outcome)
+            self._storage.set_trial_user_attr(self._trial_id, OUTCOME, left)
         except UpdateFinishedTrialError as error:
             raise TakenOver(TAKEN_OVER) from error
 

@@ -1,5 +1,6 @@
 import inspect
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from sweep import ROOT
 from sweep.digits import config
 from sweep.digits.config import Config
 from sweep.digits.data import DigitsConfig
+from sweep.digits.job import METRICS
 from sweep.digits.models import MLPConfig
 from sweep.digits.optimizers import AdamWConfig
 from sweep.errors import SweepError
+from sweep.job import flatten
 from sweep.plugin.sweeper import build_pruner
 
 CONF = ROOT / "conf"
@@ -106,7 +109,7 @@ def test_a_job_survives_the_way_through_yaml(compose: Compose) -> None:
 
 
 def test_settings_are_recorded_under_the_keys_that_override_them(compose: Compose) -> None:
-    settings = config.flatten(compose("data=digits"))
+    settings = flatten(asdict(compose("data=digits")))
     assert settings["model.widths.0"] == 512
     assert settings["optimizer.lr"] == 0.01
     assert settings["data.name"] == "digits"
@@ -114,8 +117,8 @@ def test_settings_are_recorded_under_the_keys_that_override_them(compose: Compos
 
 
 def test_a_loss_is_minimised_and_an_accuracy_maximised() -> None:
-    assert config.direction("val/loss") == "minimize"
-    assert config.direction("test/accuracy") == "maximize"
+    assert METRICS["val/loss"].direction == "minimize"
+    assert METRICS["test/accuracy"].direction == "maximize"
 
 
 def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(

@@ -12,7 +12,7 @@ from conftest import MNIST_ROOT, Project
 from PIL import Image
 
 from sweep.digits import data, handwriting
-from sweep.digits.trial import Classifier, load_classifier
+from sweep.digits.train import Classifier, load_classifier
 
 NUM_DIGITS = 200
 """Of the test set, evenly over it."""

@@ -26,7 +26,6 @@ from sweep.errors import explain, without_password
 from sweep.plugin import workers
 from sweep.record import tracking
 from sweep.study import study
-from sweep.study.search import MLFLOW_STATUS
 
 # A grid, so that what is tried is certain, and bounds of which it is certain who leaves them: one of the
 # learning rates is so low that the first epoch ends with one guess in ten right.
@@ -38,6 +37,7 @@ STUDY = (
 LONG = "epochs=40"  # some seconds
 
 PASSWORD = "not-to-be-told"
+MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 
 
 def find(project: Project, storage: str | None = None) -> optuna.Study | None:

@@ -16,11 +16,13 @@ import sqlalchemy
 from conftest import PROCESSES, Project, free_port, wait_for_answer
 
 from sweep import ROOT
-from sweep.digits.config import Config
 from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record
-from sweep.record import tracking
-from sweep.results import conclude as record
+from sweep.job import Goal
+from sweep.outcome import INTERRUPTED, Ended, Outcome
+from sweep.record import mirror, tracking
 from sweep.results import report
+
+GOAL = Goal(["test/accuracy"], ["maximize"], "mine", is_recorded=True)
 
 
 def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -> None:
@@ -38,9 +40,8 @@ def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -
 
 
 def test_a_trial_that_others_took_over_is_interrupted_whoever_writes_last(
-    project: Project, compose: Callable[..., Config]
+    project: Project,
 ) -> None:
-    job = compose("data=digits", "tracking.experiment=mine")
     tracking.connect()
     with tracking.open_run("mine", "s", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: "s"}) as parent:
         study = tracking.find_run(parent.run_id)
@@ -49,9 +50,9 @@ def test_a_trial_that_others_took_over_is_interrupted_whoever_writes_last(
         with suppress(Stopped, SweepError), tracking.open_run("mine", "trial-000", tags=tags, parent=study) as run:
             raise stopped
         if not isinstance(stopped, TakenOver):
-            record.settle("s", job, project.folder, {0: record.Ending("FAILED", tracking.INTERRUPTED)})
+            mirror.settle(GOAL, mirror.Parent("s", None), {0: Ended(Outcome("interrupted", INTERRUPTED))})
         found = tracking.find_run(run.run_id)
-        assert (found.status, found.tags[tracking.ERROR_TAG]) == ("FAILED", tracking.INTERRUPTED)
+        assert (found.status, found.tags[tracking.ERROR_TAG]) == ("FAILED", INTERRUPTED)
         assert tracking.STOPPED_TAG not in found.tags
         project.client().delete_run(run.run_id)
 
@@ -239,7 +240,7 @@ ASKING: dict[str, Callable[[tracking.RunRecord], Any]] = {
     "a file": lambda study: tracking.read_text(study, "a.txt") == "kept",
     "a file that is missing": lambda study: tracking.read_text(study, "b.txt") is None,
     "a log": lambda study: tracking.MLflowRun(study.run_id).log_metrics({"m": 1.0}, 1) is None,
-    "an end": lambda study: tracking.close_run(study, "FAILED", "x") is None,
+    "an end": lambda study: tracking.close_run(study, Outcome("failed", "x")) is None,
 }
 
 
@@ -278,13 +279,11 @@ def test_a_database_that_is_locked_at_the_start_is_waited_for(
 
 
 def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent_run(
-    study: tracking.RunRecord, lock: sqlite3.Connection, compose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    study: tracking.RunRecord, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    job = compose("data=digits")
-    composed: Any = SimpleNamespace(hydra=None)  # not looked at before the run is found
     monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
     lock.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(RecordError), record.open_study("mine", job, composed, {}, study.run_id):
+    with pytest.raises(RecordError), mirror.open_study("mine", GOAL, tmp_path, [], study.run_id):
         pass
     lock.execute("ROLLBACK")
     assert [one.run_id for one in tracking.studies()] == [study.run_id]

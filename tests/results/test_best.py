@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import Project
 
-from sweep.digits.trial import load_classifier
+from sweep.digits.train import load_classifier
 from sweep.errors import SweepError
 
 GRID = ("-m", "data=digits", "epochs=1", "model.widths=[32]", "optimizer.lr=1e-4,1e-2")

@@ -1,19 +1,21 @@
 """A study in MLflow: the ends of trials whose job could not tell them."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from conftest import Project
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweep.digits import config
-from sweep.record import tracking
-from sweep.results import conclude as record
+from sweep.digits.config import Config
+from sweep.job import Goal
+from sweep.outcome import FINISHED, INTERRUPTED, Ended, Outcome
+from sweep.record import mirror, tracking
 from sweep.results import report, summary
-from sweep.results.conclude import Ending
+from sweep.results.conclude import as_recorded
 from sweep.study import search, space
 
 DIMENSIONS: dict[str, Any] = {
@@ -26,6 +28,8 @@ DIMENSIONS: dict[str, Any] = {
 PARAMS: dict[str, Any] = {
     "model.widths.length": 2, "model.widths.0": 32, "model.widths.1": 16, "optimizer": "sgd", "optimizer.lr": 0.05,
 }  # fmt: skip
+GOAL = Goal(["test/accuracy"], ["maximize"], "digits", is_recorded=True)
+PRUNED = Outcome("pruned", "pruned after epoch 2")
 SETTINGS = {"model.widths.0": "32", "model.widths.1": "16", "optimizer.name": "sgd", "optimizer.lr": "0.05"}
 
 
@@ -47,19 +51,21 @@ def study(project: Project) -> tracking.RunRecord:
     return parent
 
 
-def settle(compose: Callable[..., config.Config], endings: Mapping[int, Ending]) -> None:
-    record.settle("tiny", compose("data=digits"), Path("multirun/tiny"), endings)
+def settle(compose: Callable[..., Config], ended: Mapping[int, Ended]) -> None:
+    composed = OmegaConf.create(asdict(compose("data=digits")))
+    named = {number: end._replace(params=as_recorded(end.params, composed)) for number, end in ended.items()}
+    mirror.settle(GOAL, mirror.Parent("tiny", None), named)
 
 
 def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_every_table(
-    study: tracking.RunRecord, compose: Callable[..., config.Config]
+    study: tracking.RunRecord, compose: Callable[..., Config]
 ) -> None:
     settle(compose, {
-        0: Ending("FINISHED", params=PARAMS, metrics={"test/accuracy": 0.1}),  # has told all itself
-        1: Ending("FAILED", tracking.INTERRUPTED, params=PARAMS, metrics={"test/accuracy": 0.4}, epoch=1),
-        2: Ending("FAILED", "no memory", params=PARAMS),  # without a run
-        3: Ending("KILLED", "pruned after epoch 2", params=PARAMS, metrics={"test/accuracy": 0.5}, epoch=2),
-        4: Ending("FINISHED", params=PARAMS, metrics={"test/accuracy": 0.8}),
+        0: Ended(FINISHED, params=PARAMS, metrics={"test/accuracy": 0.1}),  # has told all itself
+        1: Ended(Outcome("interrupted", INTERRUPTED), params=PARAMS, metrics={"test/accuracy": 0.4}, step=1),
+        2: Ended(Outcome("failed", "no memory"), params=PARAMS),  # without a run
+        3: Ended(PRUNED, params=PARAMS, metrics={"test/accuracy": 0.5}, step=2),
+        4: Ended(FINISHED, params=PARAMS, metrics={"test/accuracy": 0.8}),
     })  # fmt: skip
     runs = {run.trial_number: run for run in tracking.trials_of(study)}
     assert {number: run.status for number, run in runs.items()} == {
@@ -84,10 +90,10 @@ def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_ever
         assert shown == PARAMS, number
 
 
-def test_settling_again_adds_nothing(study: tracking.RunRecord, compose: Callable[..., config.Config]) -> None:
-    endings = {3: Ending("KILLED", "pruned after epoch 2", params=PARAMS, metrics={"test/accuracy": 0.5}, epoch=2)}
+def test_settling_again_adds_nothing(study: tracking.RunRecord, compose: Callable[..., Config]) -> None:
+    ends = {3: Ended(PRUNED, params=PARAMS, metrics={"test/accuracy": 0.5}, step=2)}
     for _ in range(2):
-        settle(compose, endings)
+        settle(compose, ends)
     (run,) = (run for run in tracking.trials_of(study) if run.trial_number == 3)
     assert tracking.curve_of(run, "test/accuracy") == [(2, 0.5)]
 
@@ -97,12 +103,15 @@ def ended(state: TrialState, **changes: Any) -> FrozenTrial:
 
 
 def test_of_a_trial_that_has_not_finished_the_last_reported_value_is_its_end() -> None:
+    def end_of(state: TrialState, **changes: Any) -> Ended:
+        return search._ended(ended(state, **changes), ["a/accuracy"], "epoch")
+
     reported = {1: 0.5, 2: 0.6}
-    pruned = search._ending(ended(TrialState.PRUNED, intermediate_values=reported), ["a/accuracy"])
-    assert (pruned.status, pruned.metrics, pruned.epoch) == ("KILLED", {"a/accuracy": 0.6}, 2)
-    failed = search._ending(ended(TrialState.FAIL, intermediate_values=reported), ["a/accuracy"])
-    assert (failed.status, failed.metrics, failed.params) == ("FAILED", {"a/accuracy": 0.6}, {"lr": 0.1})
-    silent = search._ending(ended(TrialState.FAIL, system_attrs={"fixed_params": {"lr": 0.2, "x": 1}}), ["a/accuracy"])
+    pruned = end_of(TrialState.PRUNED, intermediate_values=reported)
+    assert (pruned.outcome, pruned.metrics, pruned.step) == (PRUNED, {"a/accuracy": 0.6}, 2)
+    failed = end_of(TrialState.FAIL, intermediate_values=reported)
+    assert (failed.outcome.state, failed.metrics, failed.params) == ("failed", {"a/accuracy": 0.6}, {"lr": 0.1})
+    silent = end_of(TrialState.FAIL, system_attrs={"fixed_params": {"lr": 0.2, "x": 1}})
     assert (silent.metrics, silent.params) == ({}, {"lr": 0.1, "x": 1})
-    finished = search._ending(ended(TrialState.COMPLETE, value=0.7, intermediate_values=reported), ["a/accuracy"])
+    finished = end_of(TrialState.COMPLETE, value=0.7, intermediate_values=reported)
     assert finished.metrics == {"a/accuracy": 0.7}

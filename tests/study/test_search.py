@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from sweep.digits.config import Config
 from sweep.errors import RecordError
+from sweep.job import Job
 from sweep.study.search import Search
 from sweep.study.slots import TIMEOUT, Stop
 from sweep.study.study import INTERRUPTED, Study
@@ -51,7 +51,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def search(tmp_path: Path, compose: Callable[..., Config]) -> Callable[..., tuple[Search, Study]]:
+def search(tmp_path: Path) -> Callable[..., tuple[Search, Study]]:
     """Runs a search of three trials, one at a time."""
 
     def run(
@@ -60,8 +60,10 @@ def search(tmp_path: Path, compose: Callable[..., Config]) -> Callable[..., tupl
         stop: Stop | None = None,
     ) -> tuple[Search, Study]:
         shared = Study(str(tmp_path / "optuna.journal"), "tiny", ["maximize"], 3, tmp_path)
-        config = compose("data=digits", "tracking.enabled=false")
-        made = Search(shared, config, tmp_path, Ending(job), 1, suggest, 1.0, stop or Stop())
+        made = Search(
+            shared, Job(), ["score"], None, Ending(job).launch, lambda: None, 1, suggest, lambda _: None, 1.0,
+            stop or Stop(),
+        )  # fmt: skip
         made.run()
         return made, shared
 
@@ -107,7 +109,7 @@ def test_a_lost_record_or_a_full_disk_fails_no_trial_and_ends_the_study(
 def test_after_the_timeout_it_is_said_which_trials_are_waited_for(
     search: Callable[..., tuple[Search, Study]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.search.SECONDS_TO_TELL", 0.01)
+    monkeypatch.setattr("sweep.study.search.SECONDS_TO_TELL", 0.01)
     stop, said = Stop(), ""
 
     def hang() -> float:

@@ -13,6 +13,7 @@ from conftest import PROCESSES
 from optuna.trial import TrialState
 
 from sweep.errors import SweepError, TakenOver
+from sweep.outcome import Outcome
 from sweep.study import study
 from sweep.study.study import INTERRUPTED, OUTCOME, RETRY_OF, Study
 
@@ -145,8 +146,8 @@ def test_a_job_whose_trial_was_taken_over_is_told_to_stop(tmp_path: Path) -> Non
     assert handle.reason_to_stop() is None
     shared.interrupt_own()
     handle.report(0.6, 2)
-    with pytest.raises(TakenOver):
-        handle.reason_to_stop()
+    with pytest.raises(TakenOver, match=r" after epoch 2$"):
+        handle.reason_to_stop(" after epoch 2")
     with pytest.raises(TakenOver):
         handle.finish([0.6])
     assert shared.trial(number).intermediate_values == {1: 0.5}
@@ -182,7 +183,7 @@ def test_a_pruned_trial_s_twin_is_pruned_with_the_same_values(tmp_path: Path) ->
     first, second = (shared.claim(suggest, never) for _ in range(2))
     handle = study.handle_of(shared.address, "tiny", first.number, optuna.pruners.ThresholdPruner(lower=0.5))
     handle.report(0.1, 1)
-    assert handle.reason_to_stop() == "pruned"
+    assert handle.reason_to_stop(" after epoch 1") == Outcome("pruned", "pruned after epoch 1")
     shared.tell(first.number)
     assert shared.trial(first.number).state == TrialState.PRUNED
     shared.copy(second.number, shared.twin_of(second))

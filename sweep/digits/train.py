@@ -1,30 +1,27 @@
-"""One trial, from its config to its number: where data, model, loop and tracking meet."""
+"""The digits job: where data, model and loop meet, and what a trained model is loaded from."""
 
-import contextlib
 import logging
-import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import psutil
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
+import sweep
+from sweep import pytorch
 from sweep.digits import config as configs
 from sweep.digits import data, loop, predictions
 from sweep.digits.config import Config
+from sweep.digits.job import PARAMETERS
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
-from sweep.errors import Stopped, SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
 from sweep.record import tracking
-from sweep.results.summary import in_words
 from sweep.study.progress import LongEpochs
-from sweep.study.study import Handle, NoHandle
 
 log = logging.getLogger(__name__)
 
@@ -33,25 +30,6 @@ BYTES_PER_PARAMETER = 4 * 4
 
 WEIGHTS_FILE = "weights.pt"
 CONFIG_FILE = "config.yaml"
-
-
-class Job(NamedTuple):
-    """Where a trial comes from and where its files go."""
-
-    output_dir: Path
-    overrides: list[str]
-    """What the command line or the sweeper changed."""
-    study: str | None = None
-    """The study it belongs to, None for a single run."""
-    number: int | None = None
-    """Its number in the study, from 0."""
-    handle: Handle = NoHandle()
-    """By which the study watches it."""
-
-    @property
-    def name(self) -> str:
-        """What MLflow's pages call it."""
-        return self.output_dir.name if self.number is None else f"trial-{self.number:03d}"
 
 
 def check(config: Config) -> None:
@@ -87,95 +65,18 @@ def require_fit(config: Config) -> None:
         )
 
 
-def run(config: Config, job: Job) -> list[float] | None:
-    """Train and evaluate the job of `config`, which has passed `check`, and record it.
+def train(cfg: DictConfig) -> None:
+    """Train and evaluate the composed job, and report every epoch to its trial.
 
-    Leaves config.yaml, weights.pt (the state_dict of the network and its preprocessing) and predictions.npz
-    (what it took each held-out image for) in `job.output_dir`, and everything in MLflow.
-
-    Returns:
-        The value of each objective, None if the study stopped the trial.
+    Leaves weights.pt (the state_dict of the network and its preprocessing) and predictions.npz (the predictions
+    on the held-out images) in the trial's folder, and the model with its record.
 
     Raises:
-        SweepError: Something that a person can mend; the run, if open by then, is recorded as FAILED.
+        SweepError: The training diverged.
+        sweep.Stopped: The study wants no more epochs.
     """
-    try:
-        if not config.tracking.enabled:
-            return train(config, job, tracking.NoRun())
-        tracking.connect()
-        directions = [way for way in map(configs.direction, config.objective) if way is not None]
-        tags = tracking.objective_tags(config.objective, directions)
-        if len(directions) < len(config.objective):
-            del tags[tracking.DIRECTION_TAG]  # a study knows it
-        with _open_run(config.tracking.experiment, job, tags) as record:
-            return train(config, job, record)
-    except Stopped as stopped:
-        log.info("%s: %s", job.name, stopped)
-        return None
-
-
-def record_ended(
-    experiment: str,
-    job: Job,
-    error: SweepError | Stopped,
-    params: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    epoch: int = 0,
-) -> None:
-    """Record a study's trial that was not trained to its end, so that MLflow lacks none that Optuna has.
-
-    Args:
-        experiment: MLflow's.
-        job: The trial's.
-        error: Why it ended.
-        params: Its values for what was searched, as far as they are known.
-        metrics: What it had reported after `epoch`.
-        epoch: The last one that it reported.
-    """
-    tracking.connect()
-    with contextlib.suppress(SweepError, Stopped), _open_run(experiment, job, {}) as record:
-        record.log_params(params or {})
-        record.log_metrics(metrics or {}, step=epoch)
-        raise error
-
-
-def record_values(experiment: str, job: Job, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-    """Record a study's finished trial of which no more is known than its `params` and `metrics`."""
-    with _open_run(experiment, job, {}) as record:
-        record.log_params(params)
-        record.log_metrics(metrics, step=0)
-
-
-def record_copy(experiment: str, job: Job, twin: tracking.RunRecord) -> None:
-    """Record a study's trial that has the settings of its trial `twin`, and so the same outcome."""
-    tags = {key: twin.tags[key] for key in (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG) if key in twin.tags}
-    tags[tracking.COPY_TAG] = str(twin.trial_number)
-    with contextlib.suppress(Stopped), _open_run(experiment, job, tags) as record:
-        record.log_params(twin.params)
-        record.log_metrics(twin.metrics, step=0)
-        if twin.status == "KILLED":
-            raise Stopped(twin.tags[tracking.STOPPED_TAG])
-
-
-def _open_run(experiment: str, job: Job, tags: dict[str, str]) -> AbstractContextManager[tracking.Run]:
-    tags = tags | {tracking.KIND_TAG: "trial", tracking.OVERRIDES_TAG: " ".join(job.overrides)}
-    parent = None
-    if job.study is not None:
-        parent = tracking.find_study(job.study)
-        tags |= {tracking.STUDY_TAG: job.study, tracking.TRIAL_TAG: str(job.number)}
-        shared = (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG)
-        tags |= {key: parent.tags[key] for key in shared if key in parent.tags}
-    return tracking.open_run(experiment, job.name, tags=tags, parent=parent)
-
-
-def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
-    """What `run` does, with a `record` that is open already.
-
-    Raises:
-        SweepError: As `run` does.
-        Stopped: The study, or whoever gave `job.handle`, wants no more epochs.
-    """
-    started = time.perf_counter()
+    trial = sweep.trial()
+    config = configs.parse(cfg)
     device = loop.pick_device(config.device)
     precision = loop.pick_precision(config.precision, device)
     loop.make_deterministic(config.seed, config.num_threads)
@@ -188,13 +89,8 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     optimizer = config.optimizer.build(network.parameters())
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
 
-    with replacing(job.output_dir / CONFIG_FILE) as part:
-        part.write_text(configs.to_yaml(config))
-    record.log_params(configs.flatten(config))
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    record.log_tags(circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
-    record.log_dataset(config.data.name, dataset.digest, config.data.origin)
-    record.log_file(job.output_dir / CONFIG_FILE)
+    trial.log(tags=circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
     log.info(
         "%s with %s parameters on %s: %s, %s, %d threads; %d images to train on",
         config.model.name,
@@ -206,7 +102,6 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
         len(splits.train.labels),
     )
 
-    metrics: dict[str, float] = {}
     evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
@@ -222,50 +117,32 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
             evaluations[split] = evaluation = loop.evaluate(network.eval(), loader)
             loop.require_finite(f"{split}/loss", evaluation.loss, result.epoch, result.epoch * len(train_loader))
             metrics |= {f"{split}/loss": evaluation.loss, f"{split}/accuracy": evaluation.accuracy}
-        if configs.PARAMETERS in config.objective:
-            metrics[configs.PARAMETERS] = num_parameters
-        # MLflow's pages list metrics as they come, and compare runs by the first.
-        metrics = dict(sorted(metrics.items(), key=lambda metric: metric[0] not in config.objective))
-        # Its pages order charts by name, so that what never changes would be the first curve: a tag tells it, and
-        # one point where it is an objective.
-        told_before = {configs.PARAMETERS} if result.epoch > 1 else set()
-        record.log_metrics({key: metrics[key] for key in metrics if key not in told_before}, step=result.epoch)
-        log.info("epoch %d/%d  %s", result.epoch, config.epochs, in_words(metrics))
-        job.handle.report(metrics[config.objective[0]], result.epoch)
-        if result.epoch < config.epochs and (reason := job.handle.reason_to_stop()):
-            raise Stopped(f"{reason} after epoch {result.epoch} of {config.epochs}")
+        if PARAMETERS in trial.goal.objectives:  # a tag tells it in any case
+            metrics[PARAMETERS] = num_parameters
+        trial.report(result.epoch, metrics, of=config.epochs)
 
     classifier.cpu()  # what is saved then loads where there is no GPU
-    with replacing(job.output_dir / WEIGHTS_FILE) as part:
+    with replacing(trial.folder / WEIGHTS_FILE) as part:
         torch.save(classifier.state_dict(), part)
-    record.log_file(job.output_dir / WEIGHTS_FILE)
+    trial.keep(trial.folder / WEIGHTS_FILE)
     predictions.save(
         {split: Predictions(*(tensor.numpy() for tensor in found[2:])) for split, found in evaluations.items()},
-        job.output_dir / PREDICTIONS_FILE,
+        trial.folder / PREDICTIONS_FILE,
     )
-    record.log_file(job.output_dir / PREDICTIONS_FILE)
+    trial.keep(trial.folder / PREDICTIONS_FILE)
     untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
-    record.log_model(classifier, untouched)
-    values = [metrics[objective] for objective in config.objective]
-    job.handle.finish(values)
-    log.info(
-        "%s  %s  %.1f s",
-        job.name if job.study else "done:",
-        in_words({objective: metrics[objective] for objective in config.objective}),
-        time.perf_counter() - started,
-    )
-    return values
+    pytorch.log_model(trial, classifier, untouched)
 
 
 def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str]:
     """What else decides the last bits of a result, as tags of its run; settings may leave it to the machine."""
     is_cuda = device.type == "cuda"
     return {
-        tracking.DEVICE_TAG: device.type,
-        tracking.PROCESSOR_TAG: torch.cuda.get_device_name() if is_cuda else torch.backends.cpu.get_cpu_capability(),
-        tracking.PRECISION_TAG: str(precision).removeprefix("torch."),
-        tracking.THREADS_TAG: str(torch.get_num_threads()),
-        tracking.TORCH_TAG: torch.__version__,
+        "sweep.device": device.type,
+        "sweep.processor": torch.cuda.get_device_name() if is_cuda else torch.backends.cpu.get_cpu_capability(),
+        "sweep.precision": str(precision).removeprefix("torch."),
+        "sweep.num_threads": str(torch.get_num_threads()),
+        "sweep.torch": torch.__version__,
     }
 
 

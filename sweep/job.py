@@ -1,0 +1,264 @@
+"""What a training job says about itself, so that code that knows no job can search, record and judge it.
+
+    @hydra.main(config_path="conf", config_name="config")
+    @sweep.Job(metrics={"val/rmse": sweep.Metric(direction="minimize")}, seed="seed")
+    def main(cfg): ...
+
+A job that says nothing works too; each field has a default.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from sweep.errors import SweepError, one_of, require
+
+DIRECTIONS = ("minimize", "maximize")
+OBJECTIVE = "objective"
+"""What the number is called that a job returns, where nobody has given it a name."""
+
+Task = Callable[[DictConfig], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How the values of a metric are judged and written."""
+
+    direction: Literal["minimize", "maximize"] | None = None
+    """Which way it is better; None if that must be said for each study."""
+
+    is_share: bool = False
+    """Whether it is a share of examples, 0 to 1: in percent, with a Wilson interval, on an axis of 1 - value."""
+
+    decimals: int = 4
+    """Digits after the point; 0 for a count."""
+
+    is_constant: bool = False
+    """Whether it stays the same from the first step on: recorded once, since as a curve it would tell nothing."""
+
+    def in_words(self, value: float) -> str:
+        """`value` as a person reads it."""
+        if self.is_share:
+            return f"{value:.2%}"
+        if self.decimals == 0:
+            return f"{value:,.0f}"
+        is_tiny = 0 < abs(value) < 10 ** (1 - self.decimals)
+        return f"{value:.{self.decimals}g}" if is_tiny else f"{value:.{self.decimals}f}"
+
+
+class Dataset(NamedTuple):
+    """The data that a job is trained on, as MLflow's pages name them."""
+
+    name: str
+    digest: str
+    """At most 36 characters that differ when the data differ."""
+    address: str
+    """Where they come from."""
+
+
+class Goal(NamedTuple):
+    """What a study or a single run is after, and where it is recorded; from the settings under hydra.sweeper."""
+
+    objectives: list[str]
+    directions: list[str]
+    """Which way each of the objectives is better; empty where a single run has not said."""
+    experiment: str
+    """Name of MLflow's experiment."""
+    is_recorded: bool
+    """Whether MLflow keeps a record."""
+
+
+def _as_composed(cfg: DictConfig) -> object:
+    """The check of a job that has none: whatever Hydra composed can be trained."""
+    return cfg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a training job says about itself. As a decorator under `@hydra.main` it is attached to the job's function.
+
+    A decorated function that is run by itself, outside of a study, is recorded as a single run.
+    """
+
+    check: Callable[[DictConfig], object] = _as_composed
+    """Raises SweepError if a composed job cannot be trained. It is called at the corners of the search space before
+    trial 0, and before each job. What it returns, a dataclass or a config, is recorded as the job's settings."""
+
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """Every metric that the job can report, by name; empty if it may report any."""
+
+    named_by: tuple[str, ...] = ()
+    """Keys whose values begin the name of a study that is given none, of a grid the first; else the program's name."""
+
+    seed: str | None = None
+    """Key of the setting that seeds the job's random numbers; `sweep confirm` varies it."""
+
+    threads: str | None = None
+    """Key of the setting that says how many CPU threads the job may use. Where it is null, a study with several jobs
+    on this machine gives each its share of the cores."""
+
+    free: tuple[str, ...] = ()
+    """Keys, or starts of keys, of settings in which the trials of one study may differ: a device, a folder."""
+
+    not_settings: tuple[str, ...] = ()
+    """Top-level keys of the composed config that are no settings of the job: they steer Hydra, or a study."""
+
+    step: str = "step"
+    """What the steps of `report` are called: epoch, round, ..."""
+
+    num_steps: str | None = None
+    """Key of the setting that says how many steps the job takes, for what a study shows of those that run."""
+
+    num_gpus: Callable[[DictConfig], int] = lambda _: 0
+    """How many GPUs of this machine a study of this job may use, one for each slot; 0 if it trains on the CPU."""
+
+    preload: tuple[str, ...] = ()
+    """Modules that worker processes import before there is a job for them."""
+
+    dataset: Callable[[DictConfig], Dataset | None] = lambda _: None
+    """The data that a composed job is trained on, None if it does not say."""
+
+    score: Callable[[Path], Mapping[str, float]] | None = None
+    """Scores the model in a folder that `sweep best` has fetched; the metrics are compared with what was recorded."""
+
+    sections: Callable[..., Any] | None = None
+    """What a study's report adds for its best trial."""
+
+    def __call__(self, task: Task) -> Task:
+        """`task`, a function that takes the composed config, as a job that says this about itself."""
+
+        @functools.wraps(task)
+        def run(cfg: DictConfig) -> Any:
+            from sweep.trial import run_job  # it brings the record along, which `--help` need not wait for
+
+            return run_job(self, task, cfg)
+
+        run.sweep_job = self  # type: ignore[attr-defined]
+        return run
+
+    def config(self, cfg: DictConfig) -> DictConfig:
+        """`cfg` as the job's function gets it: without what belongs to Hydra."""
+        return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+    def checked(self, cfg: DictConfig) -> dict[str, Any]:
+        """The settings of a composed job, nested as its config is.
+
+        Raises:
+            SweepError: It cannot be trained.
+        """
+        return self._nested(cfg, resolve=True)
+
+    def _nested(self, cfg: DictConfig, resolve: bool) -> dict[str, Any]:
+        found = self.check(self.config(cfg))
+        if is_dataclass(found) and not isinstance(found, type):
+            return asdict(found)
+        if not isinstance(found, Mapping | DictConfig):
+            found = self.config(cfg)  # a check that returns nothing
+        nested = OmegaConf.to_container(found, resolve=resolve) if isinstance(found, DictConfig) else dict(found)
+        assert isinstance(nested, dict)
+        return {str(key): value for key, value in nested.items() if key not in self.not_settings}
+
+    def shared(self, cfg: DictConfig) -> dict[str, str]:
+        """Every setting that trials of one study must share to be compared, by its key, unless it is searched.
+
+        Interpolations stay as they are written: one of the time is the same setting at any time.
+        """
+        free = (*self.free, *([self.threads] if self.threads else []))
+        flat = flatten(self._nested(cfg, resolve=False))
+        return {key: str(value) for key, value in flat.items() if not key.startswith(free)}
+
+    def in_words(self, metrics: Mapping[str, float]) -> str:
+        """Metrics by name as a person reads them: "test/accuracy 98.67%  test/loss 0.0512"."""
+        return "  ".join(f"{name} {self.metric(name).in_words(value)}" for name, value in metrics.items())
+
+    def metric(self, name: str) -> Metric:
+        """What the job says of the metric called `name`."""
+        return self.metrics.get(name, Metric())
+
+    def goal(self, settings: Mapping[str, Any], experiment: str, *, in_study: bool = True) -> Goal:
+        """What is set under hydra.sweeper: objective, direction, experiment, record.
+
+        Args:
+            settings: The composed hydra.sweeper; keys that it has not are as if null.
+            experiment: Name of the experiment where none is set.
+            in_study: Whether each objective needs a direction.
+
+        Raises:
+            SweepError: The job has no such metric, or it is not known which way one is better.
+        """
+        objectives = _names(settings.get("objective")) or [OBJECTIVE]
+        for objective in objectives:
+            known = not self.metrics or objective in self.metrics
+            require(known, "hydra.sweeper.objective", objective, one_of(self.metrics))
+        directions = self._directions(objectives, settings.get("direction"), in_study)
+        record = settings.get("record")
+        return Goal(
+            objectives, directions, str(settings.get("experiment") or experiment),
+            True if record is None else bool(record),
+        )  # fmt: skip
+
+    def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
+        """Which way each objective is better: as the job says, else as `given`; empty where that is not needed.
+
+        Raises:
+            SweepError: It is not known, or is `given` otherwise than the job says.
+        """
+        key, named = "hydra.sweeper.direction", f"objective={','.join(objectives)}"
+        known = [self.metric(objective).direction for objective in objectives]
+        if given is None:
+            unknown = [one for one, way in zip(objectives, known, strict=True) if way is None]
+            if not unknown:
+                return [str(way) for way in known]
+            if not in_study:
+                return []
+            ways = ",".join(way or "minimize" for way in known)
+            raise SweepError(
+                f"{key}=null: whether {', '.join(unknown)} is to be minimized or maximized is not known; "
+                f"give {key}={ways if len(known) == 1 else f'[{ways}]'}, or maximize"
+            )
+        directions = _names(given)
+        right = len(directions) == len(known) and set(directions) <= set(DIRECTIONS)
+        told = ",".join(directions)
+        require(right, key, told, f"give minimize or maximize for each of {named}")
+        agrees = all(way in (None, one) for way, one in zip(known, directions, strict=True))
+        require(agrees, key, told, f"{named} means {','.join(way or 'either' for way in known)}; leave it null")
+        return directions
+
+
+def of(task: Any) -> Job:
+    """What the job `task` says about itself; what a job that says nothing does, if it says nothing."""
+    return getattr(task, "sweep_job", None) or Job()
+
+
+def as_job(task: Task) -> Task:
+    """`task`, attached to a job that says nothing if it is not attached to one."""
+    return task if hasattr(task, "sweep_job") else Job()(task)
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting by the key that overrides it: `model.widths.0`, `optimizer.lr`."""
+    return dict(_leaves("", settings))
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        yield key, value
+        return
+    for name, child in value.items():
+        yield from _leaves(f"{key}.{name}" if key else str(name), child)
+
+
+def _names(given: Any) -> list[str]:
+    """One name or several, as a config has them."""
+    if given is None:
+        return []
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    return [str(getattr(one, "name", one)) for one in (given if several else [given])]

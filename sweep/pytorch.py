@@ -1,0 +1,86 @@
+"""For jobs in PyTorch: keep a model with its trial, so that it loads without this project, and load it again."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from torch import nn
+
+from sweep.errors import SweepError, in_one_line
+from sweep.record.tracking import failures_told
+from sweep.trial import Trial
+
+
+@failures_told
+def log_model(trial: Trial, model: nn.Module, example: torch.Tensor) -> None:
+    """Keep `model`, in evaluation mode, with the record of `trial`, if it has one.
+
+    Args:
+        trial: The trial that trained it, which is not over yet.
+        model: On any device; it is saved for the CPU.
+        example: Inputs (2 or more, ...) that it takes.
+    """
+    if trial.run.run_id is None:
+        return
+    with _without_advice():
+        mlflow.pytorch.log_model(
+            name="model",
+            validate_serving_input=False,  # a quarter of the time here; a test serves a logged model instead
+            **_exported(model, example),
+        )
+
+
+def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
+    """Write `model` to `folder` as `log_model` keeps it."""
+    with _without_advice():
+        mlflow.pytorch.save_model(path=str(folder), **_exported(model, example))
+
+
+def load_model(folder: Path) -> nn.Module:
+    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
+
+    Raises:
+        SweepError: It cannot be loaded.
+    """
+    try:
+        return mlflow.pytorch.load_model(str(folder))
+    except Exception as error:  # a model can be made of anything
+        raise SweepError(f"{folder.name}: MLflow cannot load it ({in_one_line(error, 200)})") from error
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.export's advice on its own internals
+        yield
+
+
+def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
+    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
+    model = model.cpu().eval()
+    example = example.cpu()
+    with torch.inference_mode():
+        output = model(example)
+    return {
+        "pytorch_model": model,
+        "input_example": example.numpy(),
+        "signature": ModelSignature(Schema([_tensor_spec(example)]), Schema([_tensor_spec(output)])),
+        "pip_requirements": _model_requirements(),
+        "serialization_format": "pt2",
+    }
+
+
+def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
+    return TensorSpec(np.dtype(str(batch.dtype).removeprefix("torch.")), (-1, *batch.shape[1:]))
+
+
+def _model_requirements() -> list[str]:
+    # Named here because MLflow otherwise finds them out by loading the model in a new process, 4 s a time.
+    return [f"{package.__name__}=={package.__version__.split('+')[0]}" for package in (torch, np)]
