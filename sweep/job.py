@@ -63,7 +63,7 @@ class Dataset(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What a study or a single run is after, and where it is recorded; from the settings under hydra.sweeper."""
+    """What a study or a single run is after, and how it is recorded; from the settings under hydra.sweeper."""
 
     objectives: list[str]
     directions: list[str]
@@ -72,6 +72,8 @@ class Goal(NamedTuple):
     """Name of MLflow's experiment."""
     is_recorded: bool
     """Whether MLflow keeps a record."""
+    active_run: bool = True
+    """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
 
 
 def _as_composed(cfg: DictConfig) -> object:
@@ -91,7 +93,8 @@ class Job:
     trial 0, and before each job. What it returns, a dataclass or a config, is recorded as the job's settings."""
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    """Every metric that the job can report, by name; empty if it may report any."""
+    """Every metric that the job can report, by name; empty if it may report any. The first is the objective of a study
+    that sets none."""
 
     named_by: tuple[str, ...] = ()
     """Keys whose values begin the name of a study that is given none, of a grid the first; else the program's name."""
@@ -120,6 +123,11 @@ class Job:
 
     preload: tuple[str, ...] = ()
     """Modules that worker processes import before there is a job for them."""
+
+    active_run: bool = True
+    """Whether MLflow's active run is the trial's while the job runs, so that `mlflow.log_metric` and the like add to
+    it. If not, the job can start runs of its own, as one that knows nothing of trials does; they are the trial's
+    children."""
 
     dataset: Callable[[DictConfig], Dataset | None] = lambda _: None
     """The data that a composed job is trained on, None if it does not say."""
@@ -192,7 +200,7 @@ class Job:
         Raises:
             SweepError: The job has no such metric, or it is not known which way one is better.
         """
-        objectives = _names(settings.get("objective")) or [OBJECTIVE]
+        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [OBJECTIVE]
         for objective in objectives:
             known = not self.metrics or objective in self.metrics
             require(known, "hydra.sweeper.objective", objective, one_of(self.metrics))
@@ -200,7 +208,7 @@ class Job:
         record = settings.get("record")
         return Goal(
             objectives, directions, str(settings.get("experiment") or experiment),
-            True if record is None else bool(record),
+            True if record is None else bool(record), self.active_run,
         )  # fmt: skip
 
     def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
@@ -238,7 +246,7 @@ def of(task: Any) -> Job:
 
 def as_job(task: Task) -> Task:
     """`task`, attached to a job that says nothing if it is not attached to one."""
-    return task if hasattr(task, "sweep_job") else Job()(task)
+    return task if hasattr(task, "sweep_job") else Job(active_run=False)(task)
 
 
 def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:

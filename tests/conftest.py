@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable
 from itertools import count
@@ -25,6 +26,7 @@ from sweep import ROOT, cli
 from sweep.digits import config
 from sweep.digits.data import MNISTConfig
 from sweep.digits.job import DIGITS
+from sweep.plugin.sweeper import register
 from sweep.plugin.workers import PRELOADED
 from sweep.record import tracking
 
@@ -46,6 +48,8 @@ PROCESSES.set_forkserver_preload(
 )
 
 _COUNTER = count()
+
+register()  # for what the tests compose themselves; where the package is installed, Hydra finds it by entry points
 
 MNIST_ROOT = Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data"))
 
@@ -180,6 +184,26 @@ def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch)
     made = Project(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
     return made
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which another program finds this package as installed, by the entry points in pyproject.toml.
+
+    In it nothing can be imported that only the job that ships needs.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    info = folder / "sweep-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sweep\nVersion: 0\n")
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    lines = [
+        line for group, points in groups.items() for line in (f"[{group}]", *(f"{k}={v}" for k, v in points.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    of_digits = ("torch", "torchvision", "sklearn", "flask", "PIL")
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({of_digits!r}))\n")
+    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
 @pytest.fixture

@@ -28,8 +28,9 @@ Made = Callable[..., Any]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Made]:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     """The sweeper of a command line, set up as Hydra does it, with its `arguments`."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as train.py does
     sweeper.register()
     before = Singleton.get_state()
     with initialize_config_dir(str(ROOT / "conf")):

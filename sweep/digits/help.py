@@ -8,7 +8,7 @@ import ast
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweep import ROOT
 
 CONF = ROOT / "conf"
+STUDY = ROOT / "sweep" / "conf" / "hydra" / "sweeper" / "study.yaml"
 CLASSES = {
     "model": "models.py",
     "optimizer": "optimizers.py",
@@ -49,7 +50,8 @@ class _Class(NamedTuple):
 def text(config: DictConfig) -> str:
     """The whole of it for a job as composed, at most WIDTH wide."""
     sweeper = CONF / "hydra" / "sweeper"
-    study = config.hydra.sweeper if "n_trials" in config.hydra.sweeper else OmegaConf.load(sweeper / "optuna.yaml")
+    files = (STUDY, sweeper / "optuna.yaml")
+    study = config.hydra.sweeper if "n_trials" in config.hydra.sweeper else OmegaConf.merge(*map(OmegaConf.load, files))
     sections = [
         (
             "Groups, GROUP=CHOICE",
@@ -63,7 +65,7 @@ def text(config: DictConfig) -> str:
         (
             "Settings of a study, with -m hydra/sweeper=optuna",
             [
-                *_of_file(sweeper / "optuna.yaml", study, "hydra.sweeper."),
+                *_of_files(files, study, "hydra.sweeper."),
                 *(
                     (f"hydra/sweeper/{group}=CHOICE", ", ".join(_choices(sweeper / group)))
                     for group in ("sampler", "pruner")
@@ -72,7 +74,7 @@ def text(config: DictConfig) -> str:
         ),
         (
             "Settings of a grid, with -m",
-            _of_file(sweeper / "basic.yaml", OmegaConf.load(sweeper / "basic.yaml"), "hydra.sweeper."),
+            _of_files((sweeper / "basic.yaml",), OmegaConf.load(sweeper / "basic.yaml"), "hydra.sweeper."),
         ),
     ]
     return "\n\n".join([COMMANDS, *(_section(title, lines) for title, lines in sections if lines)])
@@ -104,10 +106,10 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, str]]:
             yield _typed(str(key), _raw(config, key)), meanings.get(str(key), comments.get(str(key), ""))
 
 
-def _of_file(path: Path, values: Any, prefix: str) -> list[tuple[str, str]]:
-    """The settings at the top of a YAML file, each with its comment."""
-    comments = _comments(path)
-    keys = [key for key in values if key not in ("_target_", "defaults", "sampler", "pruner")]
+def _of_files(paths: Sequence[Path], values: Any, prefix: str) -> list[tuple[str, str]]:
+    """The settings at the top of YAML files, each with its comment; a later file's goes before an earlier one's."""
+    comments = {key: comment for path in paths for key, comment in _comments(path).items()}
+    keys = [key for key in values if key not in ("_target_", "defaults", "sampler", "pruner", "study")]
     return [(_typed(f"{prefix}{key}", _raw(values, key)), comments.get(str(key), "")) for key in keys]
 
 

@@ -7,6 +7,7 @@ close with a table. Heavy imports wait inside the functions, so that `--help` an
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import math
 import os
@@ -15,11 +16,11 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -36,6 +37,7 @@ from sweep.errors import Stopped, SweepError, explain, in_one_line, require, wit
 from sweep.job import Dataset, Goal, Job
 from sweep.outcome import Ended
 from sweep.plugin import launchers, workers
+from sweep.plugin.search_path import StudySearchPath
 from sweep.study.progress import say_at_once
 from sweep.study.pruners import build_pruner
 from sweep.study.pruners import explained as _explained
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HYDRAS_FOLDER = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+"""Where Hydra puts a sweep if nobody says where."""
 OF_EACH_JOB = ("objective", "experiment", "record")
 """Settings that are read from each composed job; see `Job.goal`."""
 
@@ -61,6 +65,18 @@ LONGEST_NAME = 200
 
 MOST_PER_CORE = 32
 """Jobs at a time on this machine; far more only end in a machine without memory."""
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Within, what a person can mend ends a program with one line, unless it tells errors itself."""
+    try:
+        yield
+    except Exception as error:
+        line = explain(error, sys.argv[1:])
+        if line is None or "HYDRA_FULL_ERROR" in os.environ:  # as our own program does, which tells it itself
+            raise
+        sys.exit(f"error: {line}")
 
 
 class GridSweeper(BasicSweeper):
@@ -145,6 +161,7 @@ class OptunaSweeper(PluginSweeper):
         settings: The plugin's own.
     """
 
+    @_one_line()
     def __init__(
         self,
         study_name: Any,
@@ -197,7 +214,9 @@ class OptunaSweeper(PluginSweeper):
         with _explained("custom_search_space"):
             super().__init__(**self.plugin_settings)
 
+    @_one_line()
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        workers.require_main()
         _require_finite("hydra.sweeper", OmegaConf.to_container(config.hydra.sweeper))
         for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
             logging.getLogger(logger).setLevel(logging.WARNING)
@@ -206,6 +225,7 @@ class OptunaSweeper(PluginSweeper):
         task_function = jobs.as_job(task_function)
         self.job = jobs.of(task_function)
         self.name = _settle_study_name(config, _names_of(self.job, config))
+        _settle_folder(config, task_function)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.sweeper.launcher)
         self.sweeper.storage = _settle_storage(config)
@@ -213,6 +233,7 @@ class OptunaSweeper(PluginSweeper):
         self.config: DictConfig = config
         self.folder = _folder(config)
 
+    @_one_line()
     def sweep(self, arguments: list[str]) -> None:
         say_at_once(f"study {self.name}: checking the search space ...")
         from sweep.record import tracking
@@ -443,8 +464,8 @@ class OptunaSweeper(PluginSweeper):
 
 
 def register() -> None:
-    """Make both sweepers known to Hydra, for programs that compose from conf/."""
-    for plugin in (GridSweeper, OptunaSweeper):
+    """Make both sweepers and their settings known to Hydra, where this package is not installed."""
+    for plugin in (GridSweeper, OptunaSweeper, StudySearchPath):
         Plugins.instance().register(plugin)
 
 
@@ -599,6 +620,29 @@ def _as_typed(config: DictConfig, key: str) -> str | None:
     pairs = [override.lstrip("+").partition("=") for override in config.hydra.overrides.hydra]
     typed = [text for name, _, text in pairs if name == key]
     return typed[-1] if typed else str(value)
+
+
+def _settle_folder(config: DictConfig, task: TaskFunction) -> None:
+    """Where the program says nothing, a study's files go to multirun/ in its project, in a folder of their own.
+
+    Hydra's own folder has the time in it, by which a study would not be found again.
+    """
+    if cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["dir"] != HYDRAS_FOLDER:
+        return
+    folder = str(_project_of(task) / "multirun" / config.hydra.sweeper.study_name)
+    sweep, overrides = config.hydra.sweep, config.hydra.overrides.hydra
+    with read_write(sweep), read_write(overrides):
+        sweep.dir = folder
+        overrides.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
+
+
+def _project_of(task: TaskFunction) -> Path:
+    """The nearest parent of the job's file with pyproject.toml or .git; else the working directory."""
+    with suppress(TypeError, OSError):  # it has no file
+        for parent in Path(inspect.getfile(inspect.unwrap(task))).resolve().parents:
+            if (parent / "pyproject.toml").exists() or (parent / ".git").exists():
+                return parent
+    return Path.cwd()
 
 
 class _Checked(NamedTuple):

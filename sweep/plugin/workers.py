@@ -4,18 +4,23 @@ A worker that dies costs its job and no more; the slot's next job gets a new one
 that started them does, whatever ended it.
 """
 
+import inspect
 import multiprocessing
 import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver, resource_tracker
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker, spawn
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -23,7 +28,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from sweep.errors import SweepError
+from sweep.errors import SweepError, in_one_line
 
 # On Linux workers are forked from a clean server process that has the imports done: they share its memory, and
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
@@ -86,6 +91,19 @@ def start_importing(modules: Sequence[str]) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def require_main() -> None:
+    """Refuse to start a study in a worker process that is still importing the program.
+
+    Raises:
+        SweepError: The program runs itself when it is imported.
+    """
+    if _main_being_imported:
+        raise SweepError(
+            f"{_main_being_imported}: it runs its main function when it is imported, which worker processes do; put "
+            "the call under if __name__ == '__main__', or take hydra.sweeper.n_jobs=1"
+        )
+
+
 def visible_gpu(slot: int, num_gpus: int) -> dict[str, str]:
     """The environment that gives a slot its own one of `num_gpus` GPUs; slots beyond share them in turn."""
     if num_gpus == 0:
@@ -95,6 +113,60 @@ def visible_gpu(slot: int, num_gpus: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]}
 
 
+class _Program(NamedTuple):
+    """The program that started the workers, which multiprocessing imports into each of them."""
+
+    module: str | None
+    """Its name if it was started with python -m."""
+    path: str | None
+    """Its file; None for one that was typed."""
+
+
+_main_being_imported = ""
+
+
+def _import_main(program: _Program) -> None:
+    """Import the program as multiprocessing does, but so that what it raises can be told in one line.
+
+    Raises:
+        SweepError: It cannot be imported.
+    """
+    global _main_being_imported
+    _main_being_imported = program.module or program.path or ""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets errors through
+    try:
+        if program.module is not None:
+            spawn._fixup_main_from_name(program.module)  # type: ignore[attr-defined]
+        elif program.path is not None:
+            spawn.import_main_path(program.path)
+    except BaseException as error:  # SystemExit too
+        if isinstance(error, SweepError):
+            raise
+        if any(frame.filename == inspect.getfile(hydra.main) for frame in traceback.extract_tb(error.__traceback__)):
+            require_main()
+        raise SweepError(
+            f"{_main_being_imported}: worker processes cannot import it ({type(error).__name__}: "
+            f"{in_one_line(error, 200)}); mend that, or take hydra.sweeper.n_jobs=1"
+        ) from error
+    finally:
+        _main_being_imported = ""
+
+
+@contextmanager
+def _without_main() -> Iterator[_Program]:
+    """Within, new processes do not import the program by themselves; gives what `_import_main` wants."""
+    with _STARTING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield _Program(getattr(main.__spec__, "name", None), getattr(main, "__file__", None))
+        finally:
+            sys.modules["__main__"] = main
+
+
+_STARTING = threading.Lock()
+
+
 class _Job(NamedTuple):
     context: HydraContext
     config: DictConfig
@@ -102,6 +174,13 @@ class _Job(NamedTuple):
     singletons: dict[Any, Any]
     overrides: list[str]
     number: int
+
+
+def _failed(error: Exception) -> JobReturn:
+    failed = JobReturn()
+    failed.status = JobStatus.FAILED
+    failed.return_value = error
+    return failed
 
 
 class _Worker:
@@ -128,8 +207,9 @@ class _Worker:
 
     def _start(self) -> None:
         self._connection, other_end = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(other_end, self._environment))
-        self._process.start()
+        with _without_main() as program:
+            self._process = PROCESSES.Process(target=_serve, args=(other_end, self._environment, program))
+            self._process.start()
         other_end.close()
 
     def stop(self) -> None:
@@ -137,28 +217,30 @@ class _Worker:
             self._process.kill()
 
 
-def _serve(connection: "Connection[Any, Any]", environment: Mapping[str, str]) -> None:
+def _serve(connection: "Connection[Any, Any]", environment: Mapping[str, str], program: _Program) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the sweeper decides
     os.environ.update(environment)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    failed: SweepError | None = None
+    try:
+        _import_main(program)
+    except SweepError as error:
+        failed = error
     while True:
         try:
             job = cloudpickle.loads(connection.recv_bytes())
         except EOFError:
             return
+        if failed is not None:
+            connection.send(_failed(failed))
+            continue
         try:
             result = _run(job)
         except Exception as error:  # Hydra's: a job that cannot be composed, or its folder not be written
             result = _failed(error)
         connection.send(result)
-
-
-def _failed(error: Exception) -> JobReturn:
-    result = JobReturn()
-    result.status, result.return_value = JobStatus.FAILED, error
-    return result
 
 
 def _die_with(sentinel: int) -> None:

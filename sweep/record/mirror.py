@@ -69,7 +69,9 @@ def open_study(
         **({tracking.CONFIRMS_TAG: confirms} if confirms else {}),
         tracking.FOLDER_TAG: str(folder.resolve()),
     }
-    with tracking.open_run(goal.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:
+    with tracking.open_run(
+        goal.experiment, name, tags=tags, run_id=run_id, watch_machine=True, active=goal.active_run
+    ) as run:
         with replacing(folder / tracking.RUN_FILE) as part:
             part.write_text(run.run_id)
         tracking.save_view(tracking.find_run(run.run_id), list(shown))
@@ -89,7 +91,7 @@ def open_trial(
         yield NoRun()
         return
     tracking.connect()
-    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run:
+    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, tracking.adopting(run.run_id):
         yield run
 
 
@@ -104,9 +106,11 @@ def _open(
 ) -> AbstractContextManager[Run]:
     tags = {**tags, tracking.KIND_TAG: "trial", **tracking.overrides_tag(overrides)}
     if parent is None:
-        return tracking.open_run(goal.experiment, name, tags=tags, outcome=outcome)
+        return tracking.open_run(goal.experiment, name, tags=tags, outcome=outcome, active=goal.active_run)
     tags |= {tracking.STUDY_TAG: parent.study, tracking.TRIAL_TAG: str(number)}
-    return tracking.open_run(goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome)
+    return tracking.open_run(
+        goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome, active=goal.active_run
+    )
 
 
 def _goal_tags(goal: Goal) -> dict[str, str]:

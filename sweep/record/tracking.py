@@ -32,10 +32,12 @@ from mlflow.entities import Experiment, RunTag
 from mlflow.entities import Run as RunEntity
 from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_SOURCE_TYPE
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PARENT_RUN_ID, MLFLOW_SOURCE_TYPE
 from requests.exceptions import RequestException
 from sqlalchemy.exc import OperationalError
 
@@ -92,6 +94,9 @@ _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
 _TOLD: list[str] = []
+
+RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
+"""The environment variable with the tags, as JSON, of every run that a process starts."""
 
 STATUS: dict[State, str] = {
     "finished": "FINISHED",
@@ -199,7 +204,7 @@ class MLflowRun(Run):
 
     @failures_told
     def log_params(self, params: Mapping[str, Any]) -> None:
-        texts = [(key, str(value)[:MOST_CHARACTERS]) for key, value in params.items()]
+        texts = [(re.sub(r"[^\w\-. :/]", "_", key), str(value)[:MOST_CHARACTERS]) for key, value in params.items()]
         for start in range(0, len(texts), MOST_PARAMS):
             mlflow.log_params(dict(texts[start : start + MOST_PARAMS]), run_id=self.run_id)
 
@@ -395,6 +400,7 @@ def open_run(
     run_id: str | None = None,
     watch_machine: bool = False,
     outcome: Outcome = FINISHED,
+    active: bool = True,
 ) -> Iterator[MLflowRun]:
     """A run named `name`, closed with `outcome` when it is left.
 
@@ -409,21 +415,22 @@ def open_run(
         run_id: The run to go on with, in place of a new one.
         watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
         outcome: How it ends where no error comes out.
+        active: Whether it is MLflow's active run meanwhile, to which `mlflow.log_metric` and the like add.
     """
     if parent is None:
         run_id = _outermost(run_id)
-    active = _start_run(
+    settings = _RunSettings(
         run_id=run_id,
         experiment_id=None if run_id else parent.experiment_id if parent else _experiment_id(experiment),
         run_name=name,
         tags={**_git_tags(), **tags},
         parent_run_id=parent.run_id if parent and not run_id else None,
         log_system_metrics=watch_machine,
-        nested=True,  # the study's run is open in the same process under Hydra's basic launcher
     )
+    opened, end = _open_active(settings) if active else _open_aside(settings)
     began, began_by_clock = time.monotonic(), time.time()
     try:
-        yield MLflowRun(active.info.run_id)
+        yield MLflowRun(opened)
     except BaseException as error:
         outcome = outcome_of(error)
         if parent is not None and concerns_record(error):  # then it is no fault of the trial's
@@ -432,18 +439,79 @@ def open_run(
     finally:
         # Where the record is what broke, the error itself matters more.
         with contextlib.suppress(Exception) if outcome.reason else contextlib.nullcontext():
-            mlflow.set_tags(ending_tags(outcome))
-            mlflow.end_run(STATUS[outcome.state])
+            end(outcome)
             # MLflow takes both times from the clock, which may have been set meanwhile.
             elapsed = time.monotonic() - began
             if abs(time.time() - began_by_clock - elapsed) > SECONDS_OF_CLOCK_SET:
                 ended = int(1000 * (began_by_clock + elapsed))
-                MlflowClient().set_terminated(active.info.run_id, STATUS[outcome.state], end_time=ended)
+                MlflowClient().set_terminated(opened, STATUS[outcome.state], end_time=ended)
+
+
+class _RunSettings(NamedTuple):
+    """What `mlflow.start_run` takes."""
+
+    run_id: str | None
+    experiment_id: str | None
+    run_name: str
+    tags: dict[str, str]
+    parent_run_id: str | None
+    log_system_metrics: bool
 
 
 @failures_told
-def _start_run(**settings: Any) -> mlflow.ActiveRun:
-    return mlflow.start_run(**settings)
+def _open_active(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]:
+    """The id of a run that is MLflow's active one, and what ends it."""
+    # The study's run is open in the same process under Hydra's basic launcher.
+    run_id = mlflow.start_run(**settings._asdict(), nested=True).info.run_id
+
+    def end(outcome: Outcome) -> None:
+        mlflow.set_tags(ending_tags(outcome))
+        mlflow.end_run(STATUS[outcome.state])
+
+    return run_id, end
+
+
+@failures_told
+def _open_aside(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]:
+    """The id of a run that is not MLflow's active one, and what ends it and what was started meanwhile."""
+    client = MlflowClient()
+    tags = settings.tags | ({MLFLOW_PARENT_RUN_ID: settings.parent_run_id} if settings.parent_run_id else {})
+    if settings.run_id is None:
+        assert settings.experiment_id is not None
+        made = client.create_run(settings.experiment_id, tags=resolve_tags(tags), run_name=settings.run_name)
+        run_id = str(made.info.run_id)
+    else:
+        run_id = settings.run_id
+        client.update_run(run_id, status="RUNNING")
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    monitor = None
+    if settings.log_system_metrics:
+        monitor = SystemMetricsMonitor(run_id, resume_logging=settings.run_id is not None)
+        monitor.start()
+
+    def end(outcome: Outcome) -> None:
+        if monitor is not None:
+            monitor.finish()
+        while mlflow.active_run() is not None:
+            mlflow.end_run(STATUS[outcome.state])
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in ending_tags(outcome).items()])
+        client.set_terminated(run_id, STATUS[outcome.state])
+
+    return run_id, end
+
+
+@contextlib.contextmanager
+def adopting(run_id: str | None) -> Iterator[None]:
+    """Within, every run that this process or one of its children starts is a child of the run."""
+    before = os.environ.get(RUN_CONTEXT)
+    if run_id is not None:
+        os.environ[RUN_CONTEXT] = json.dumps({MLFLOW_PARENT_RUN_ID: run_id})
+    try:
+        yield
+    finally:
+        os.environ.pop(RUN_CONTEXT, None)
+        if before is not None:
+            os.environ[RUN_CONTEXT] = before
 
 
 def ending_tags(outcome: Outcome) -> dict[str, str]:

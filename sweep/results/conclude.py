@@ -115,16 +115,18 @@ def conclude(run: Run, searched: list[str], failure: Exception | None = None, fi
 
 def _report(study: RunRecord) -> tuple[list[str], list[str]]:
     """What there is to say of the best trial, and where to look; a report that cannot be made costs no study."""
-    from sweep.results import report  # what draws takes a second to import, which the start of a study need not wait
-
     try:
+        from sweep.results import report  # what draws takes a second to import, which the start need not wait for
+
         facts = report.gather(study)
         return facts.remarks, report.where(study, report.write(facts))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
         again = f"sweep report --study {study.tags[tracking.STUDY_TAG]}"
+        look, *more = tracking.where_to_look(study)
         return [], [
             f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
-            *report.where(study, None),
+            f"look    {look}",
+            *(f"        {line}" for line in more),
         ]
 
 

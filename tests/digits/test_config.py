@@ -70,7 +70,9 @@ def read(path: Path) -> dict[str, Any]:
 def test_every_sampler_s_settings_are_optuna_s_own_defaults() -> None:
     """But for the seed, warnings that the YAML's header answers, and two of TPE's, which its YAML explains."""
     differing = {"seed", "warn_independent_sampling", "warn_asynchronous_seeding", "group", "multivariate"}
-    for path in (CONF / "hydra" / "sweeper" / "sampler").glob("*.yaml"):
+    paths = list((ROOT / "sweep" / "conf" / "hydra" / "sweeper" / "study" / "sampler").glob("*.yaml"))
+    assert sorted(path.stem for path in paths) == choices("hydra/sweeper/sampler")
+    for path in paths:
         settings = {k: v for k, v in read(path).items() if not k.startswith("_") and k not in differing}
         name = {"cmaes": "CmaEs", "nsgaii": "NSGAII", "nsgaiii": "NSGAIII"}.get(path.stem, path.stem)
         (sampler,) = [s for key, s in vars(optuna.samplers).items() if key.lower() == f"{name}sampler".lower()]

@@ -1,0 +1,1 @@
+"""Settings of studies, which travel with this package; YAML only."""

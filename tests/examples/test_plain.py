@@ -1,0 +1,83 @@
+"""An ordinary Hydra program that knows nothing of the framework, searched where nothing of the digits job exists."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from optuna.trial import TrialState
+
+from sweep import ROOT
+from sweep.study import study
+
+STUDY = (
+    "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=hill",
+    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10", "x=interval(-5,5)", "y=interval(-5,5)",
+)  # fmt: skip
+
+
+def start(project: Project, env: dict[str, str], *overrides: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "train.py", *overrides]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=project.folder / "plain", env=env | project.env, text=True, stdout=pipe, stderr=pipe
+    )
+
+
+def num_finished(journal: Path) -> int:
+    found = study.find(str(journal), "hill") if journal.exists() else None
+    return 0 if found is None else sum(trial.state == TrialState.COMPLETE for trial in found.get_trials())
+
+
+def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
+    project: Project, installed: dict[str, str]
+) -> None:
+    shutil.copytree(ROOT / "examples" / "plain", project.folder / "plain")
+    journal = project.folder / "plain" / "multirun" / "hill" / "optuna.journal"
+    killed = start(project, installed, *STUDY)
+    while num_finished(journal) < 2:
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    before = num_finished(journal)
+    again = start(project, installed, *STUDY)
+    out, err = again.communicate()
+    assert again.returncode == 0, err
+    found = study.find(str(journal), "hill")
+    assert found is not None
+    trials = found.get_trials()
+    assert sum(map(study.counts, trials)) == 10
+    assert before >= 2
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
+    assert all(study.was_interrupted(trial) for trial in trials if trial.state == TrialState.FAIL)
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            x, y = trial.params["x"], trial.params["y"]
+            assert trial.value == pytest.approx((x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2)
+    runs = {int(run.data.tags["sweep.trial"]): run for run in project.runs("trial")}
+    assert {number: run.info.status for number, run in runs.items()} == {
+        trial.number: "FINISHED" if trial.state == TrialState.COMPLETE else "FAILED" for trial in trials
+    }
+    best = found.best_trial
+    assert runs[best.number].data.metrics["objective"] == best.value
+    assert runs[best.number].data.params == {"x": str(best.params["x"]), "y": str(best.params["y"])}
+    (parent,) = project.runs("study")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert f"best    trial {best.number}: objective " in out
+
+
+def test_a_plain_function_without_a_direction_is_told_what_to_say(project: Project, installed: dict[str, str]) -> None:
+    shutil.copytree(ROOT / "examples" / "plain", project.folder / "plain")
+    refused = start(project, installed, "-m", "hydra/sweeper=study", "x=interval(-5,5)")
+    out, err = refused.communicate()
+    assert refused.returncode == 1
+    assert out == ""
+    assert err == (
+        "error: hydra.sweeper.direction=null: whether objective is to be minimized or maximized is not known; "
+        "give hydra.sweeper.direction=minimize, or maximize\n"
+    )
