@@ -26,6 +26,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweep import ROOT
+from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.study import study
 
@@ -134,7 +135,7 @@ def ours(
         )  # fmt: skip
         context = HydraContext(config_loader=Remembering(GlobalHydra.instance().config_loader()), callbacks=Callbacks())
         sweeper: Any = Plugins.instance().instantiate_sweeper(
-            hydra_context=context, task_function=lambda _: None, config=composed
+            hydra_context=context, task_function=DIGITS(lambda _: None), config=composed
         )
         sweeper.sweeper.launcher = Answers(curve, address, name, sweeper.pruner)
         with contextlib.redirect_stdout(io.StringIO()):

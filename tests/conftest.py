@@ -186,6 +186,15 @@ def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch)
     return made
 
 
+ABSENT = """
+from importlib.machinery import PathFinder
+
+find_spec = PathFinder.find_spec
+of_digits = ("torch", "torchvision", "sklearn", "flask", "PIL")
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in of_digits else find_spec(name, *rest)
+"""
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment in which another program finds this package as installed, by the entry points in pyproject.toml.
@@ -201,8 +210,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         line for group, points in groups.items() for line in (f"[{group}]", *(f"{k}={v}" for k, v in points.items()))
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    of_digits = ("torch", "torchvision", "sklearn", "flask", "PIL")
-    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({of_digits!r}))\n")
+    (folder / "sitecustomize.py").write_text(ABSENT)
     return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 

@@ -43,7 +43,7 @@ def register(run: RunRecord, name: str) -> Registered:
         SweepError: There are models of another data set under this name, or the registry does not take it.
     """
     client = MlflowClient()
-    data, objective, direction = run.params.get("data.name", "unknown data"), run.objectives[0], run.directions[0]
+    data, objective, direction = run.dataset or "data unknown", run.objectives[0], run.directions[0]
     if objective not in run.metrics:
         raise SweepError(f"run={run.run_id}: {run.name} has no {objective}, by which it would be compared")
     try:

@@ -551,7 +551,7 @@ def _require_writable(what: str, location: str | None) -> None:
     except OSError as error:
         raise SweepError(
             f"{what}: MLflow keeps its files in {path}, which cannot be written here ({error.strerror}); "
-            "have that folder made, or choose another tracking.experiment"
+            "have that folder made, or choose another experiment"
         ) from error
 
 
@@ -646,7 +646,7 @@ def _experiment_id(name: str) -> str:
         except MlflowException as error:
             found = _find_experiment(name)  # another process may have been faster
             if found is None:
-                raise SweepError(f"tracking.experiment={name}: {in_one_line(error, 300)}") from error
+                raise SweepError(f"experiment={name}: {in_one_line(error, 300)}") from error
     return str(found.experiment_id)
 
 
@@ -658,11 +658,9 @@ def _find_experiment(name: str) -> Experiment | None:
     """
     found = MlflowClient().get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
-        raise SweepError(
-            f"tracking.experiment={name}: it was deleted in MLflow; restore it, or choose another tracking.experiment"
-        )
+        raise SweepError(f"experiment={name}: it was deleted in MLflow; restore it, or choose another experiment")
     location = found.artifact_location if found else _artifact_location(name)
-    _require_writable(f"tracking.experiment={name}", location)
+    _require_writable(f"experiment={name}", location)
     return found
 
 
@@ -705,7 +703,9 @@ class RunRecord(NamedTuple):
     seconds: float
     """From its start to its end; 0 while it runs."""
     digest: str = ""
-    """Of the data set that it was trained on."""
+    """Digest of the data that it was trained on; empty if it does not say."""
+    dataset: str = ""
+    """Name of those data."""
 
     @property
     def trial_number(self) -> int:
@@ -1020,6 +1020,7 @@ def _search(filter_string: str, experiment_ids: list[str] | None = None, newest:
 def _record(run: RunEntity) -> RunRecord:
     """What MLflow holds of `run`, with nothing in its words that a terminal would act on."""
     ended = run.info.end_time or run.info.start_time
+    data = next((used.dataset for used in (run.inputs.dataset_inputs if run.inputs else [])), None)
     return RunRecord(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -1029,7 +1030,8 @@ def _record(run: RunEntity) -> RunRecord:
         metrics={printable(key): value for key, value in run.data.metrics.items()},
         tags={printable(key): printable(value) for key, value in run.data.tags.items()},
         seconds=max(0, ended - run.info.start_time) / 1000,
-        digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
+        digest=data.digest if data else "",
+        dataset=printable(data.name) if data else "",
     )
 
 

@@ -81,3 +81,75 @@ def test_a_plain_function_without_a_direction_is_told_what_to_say(project: Proje
         "error: hydra.sweeper.direction=null: whether objective is to be minimized or maximized is not known; "
         "give hydra.sweeper.direction=minimize, or maximize\n"
     )
+
+
+OWN_RUNS = """
+import hydra, mlflow
+
+@hydra.main(config_path="conf", config_name="config")
+def main(cfg):
+    mlflow.start_run(run_name=f"own {cfg.x}")
+    mlflow.log_metric("height", cfg.x)
+    if cfg.x > 2:
+        raise ValueError("too\\nhigh")
+    return cfg.x
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_runs_that_a_plain_job_starts_itself_are_children_of_its_trials_and_end_with_them(
+    project: Project, installed: dict[str, str], n_jobs: int
+) -> None:
+    shutil.copytree(ROOT / "examples" / "plain", project.folder / "plain")
+    (project.folder / "plain" / "train.py").write_text(OWN_RUNS)
+    ended = start(
+        project, installed, "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize",
+        f"hydra.sweeper.n_jobs={n_jobs}", "hydra/sweeper/study/sampler=grid", "x=choice(1,3)",
+        "hydra.sweeper.experiment=own",
+    )  # fmt: skip
+    out, err = ended.communicate()
+    assert ended.returncode == 0, err
+    assert "failed: too high" in out
+    client = project.client()
+    trials = {run.info.run_id: run for run in project.runs("trial")}
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    own = [run for run in client.search_runs(ids) if run.info.run_name.startswith("own ")]
+    assert {run.info.run_name: run.info.status for run in own} == {"own 1": "FINISHED", "own 3": "FAILED"}
+    for run in own:
+        trial = trials[run.data.tags["mlflow.parentRunId"]]
+        assert trial.data.params["x"] == run.info.run_name.removeprefix("own ")
+        assert trial.info.status == run.info.status
+    assert {run.info.status for run in project.runs("study")} == {"FINISHED"}
+
+
+IMPORTED_ONLY = (
+    "import hydra\n{before}@hydra.main(config_path='conf', config_name='config')\ndef main(cfg): return cfg.x\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (
+            IMPORTED_ONLY.format(before="if __name__ != '__main__': import no_such\n")
+            + "if __name__ == '__main__': main()",
+            "worker processes cannot import it (ModuleNotFoundError: No module named 'no_such'); mend that, or take",
+        ),
+        (IMPORTED_ONLY.format(before="") + "main()", "it runs its main function when it is imported, which worker"),
+    ],
+)
+def test_a_program_that_workers_cannot_import_is_told_in_one_line(
+    project: Project, installed: dict[str, str], program: str, message: str
+) -> None:
+    shutil.copytree(ROOT / "examples" / "plain", project.folder / "plain")
+    (project.folder / "plain" / "train.py").write_text(program)
+    refused = start(project, installed, *STUDY, "hydra.sweeper.n_trials=2")
+    out, err = refused.communicate()
+    assert refused.returncode == 1
+    assert err.startswith("error: none of 2 trials finished; the first said: ")
+    assert f"train.py: {message}" in err
+    assert err.count("\n") == 1
+    assert out.count("\n") == 4

@@ -107,7 +107,7 @@ def test_a_deleted_experiment_is_named(project: Project) -> None:
     experiment = project.client().create_experiment("gone")
     project.client().delete_experiment(experiment)
     with (
-        pytest.raises(SweepError, match=r"^tracking\.experiment=gone: it was deleted"),
+        pytest.raises(SweepError, match=r"^experiment=gone: it was deleted"),
         tracking.open_run("gone", "r", tags={}),
     ):
         pass
@@ -363,7 +363,7 @@ def test_an_experiment_whose_place_cannot_be_written_is_named_before_training(pr
         "-m", "hydra/sweeper=optuna", "data=digits", "hydra.sweeper.study_name=tiny", "tracking.experiment=elsewhere"
     )
     assert refused.status == 1
-    assert f"tracking.experiment=elsewhere: MLflow keeps its files in {place}, which cannot be written" in refused.err
+    assert f"error: experiment=elsewhere: MLflow keeps its files in {place}, which cannot be written" in refused.err
     assert refused.err.count("\n") == 1
     assert not (project.folder / "multirun").exists()
     assert project.runs("study") == []
