@@ -1,5 +1,6 @@
 """An ordinary Hydra program that knows nothing of the framework, searched where nothing of the digits job exists."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -86,12 +87,16 @@ def test_a_plain_function_without_a_direction_is_told_what_to_say(project: Proje
 OWN_RUNS = """
 import hydra, mlflow
 
+class Rejected(Exception):
+    def __init__(self, what, why):
+        super().__init__(f"{what}\\n{why}")
+
 @hydra.main(config_path="conf", config_name="config")
 def main(cfg):
     mlflow.start_run(run_name=f"own {cfg.x}")
     mlflow.log_metric("height", cfg.x)
     if cfg.x > 2:
-        raise ValueError("too\\nhigh")
+        raise Rejected("too", "high")
     return cfg.x
 
 if __name__ == "__main__":
@@ -112,7 +117,7 @@ def test_runs_that_a_plain_job_starts_itself_are_children_of_its_trials_and_end_
     )  # fmt: skip
     out, err = ended.communicate()
     assert ended.returncode == 0, err
-    assert "failed: too high" in out
+    assert re.search(r"failed: (Remote __main__.Rejected: )?too high", out)
     client = project.client()
     trials = {run.info.run_id: run for run in project.runs("trial")}
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
