@@ -110,7 +110,7 @@ class Project:
         return self.run("best", *arguments)
 
     def run(self, program: str, *arguments: str, **env: str) -> Finished:
-        """`python sweep/train.py`, or a verb of `sweep`, in this folder."""
+        """`python sweep/PROGRAM`, or a verb of `sweep`, in this folder."""
         return self.start(program, *arguments, **env).wait()
 
     def start(self, program: str, *arguments: str, **env: str) -> "Started":
@@ -143,7 +143,7 @@ def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], 
         os.dup2(descriptor, stream.fileno())
     os.chdir(folder)
     os.environ.update(env)
-    if program == "train.py":
+    if program.endswith(".py"):
         sys.argv = [str(ROOT / "sweep" / program), *arguments]
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
