@@ -23,8 +23,8 @@ from sweep.trial import Classifier
 HOST = "127.0.0.1"
 PORT = 8128
 
-MOST_BYTES = 2**20
-"""Of a drawing; the page sends a few thousand."""
+MOST_BYTES, MOST_PIXELS = 2**20, 2**20
+"""Of a drawing; the page sends a few thousand bytes, and 78,400 pixels."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -93,7 +93,7 @@ def make_app(classifier: Classifier, name: str) -> Flask:
         if request.mimetype != "image/png":
             abort(415, "send a drawing as image/png")
         try:
-            image = handwriting.open_image(BytesIO(request.get_data()), "the drawing")
+            image = handwriting.open_image(BytesIO(request.get_data()), "the drawing", MOST_PIXELS)
         except SweepError as error:
             abort(400, str(error))
         try:

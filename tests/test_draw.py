@@ -105,7 +105,7 @@ def test_what_is_no_drawing_is_refused_with_a_status_and_a_line(page: Page) -> N
             is_png,
             (422, "the drawing: there is nothing in it; draw one digit, darker or lighter than its ground"),
         ),
-        (b"hello", is_png, (400, "the drawing: it is no image; give a PNG or JPEG file")),
+        (b"hello", is_png, (400, "the drawing: it is no PNG or JPEG image; save it as one")),
         (png(), {"Content_Type": "text/plain"}, (415, "send a drawing as image/png")),
         (b"x" * (2**20 + 1), is_png, (413, "The data value transmitted exceeds the capacity limit.")),
     ]:

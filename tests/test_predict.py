@@ -149,7 +149,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
     assert [line.split(":")[0] for line in finished.out.splitlines()[1:]] == files[:2]
     assert finished.err.splitlines() == [
         "error: blank.png: there is nothing in it; draw one digit, darker or lighter than its ground",
-        "error: text.png: it is no image; give a PNG or JPEG file",
+        "error: text.png: it is no PNG or JPEG image; save it as one",
         "error: nowhere.png: there is no such file",
     ]
 
