@@ -55,6 +55,8 @@ TORCH_TAG = "sweep.torch"
 OVERRIDES_TAG = "sweep.overrides"
 CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
+GRID_TAG = "sweep.grid"
+"""Set of a study that is a grid: nothing searches in it, and its trials may be as bad as they come."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 INTERRUPTED = "interrupted"
@@ -486,6 +488,13 @@ def runs_in(experiment: str) -> list[RunRecord]:
         known = ", ".join(sorted(e.name for e in MlflowClient().search_experiments()))
         raise SweepError(f"experiment={experiment}: MLflow has {known}")
     return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
+
+
+def trained() -> list[RunRecord]:
+    """Every single run and study's trial that has finished, newest first; not those of grids and confirmations."""
+    left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
+    found = _search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
+    return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
 
 
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:

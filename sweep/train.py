@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sweep import ROOT
-from sweep.errors import SweepError, explain
+from sweep.errors import SweepError, explain, print_whatever_comes
 from sweep.sweeper import build_pruner, register
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    print_whatever_comes()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
         main()
