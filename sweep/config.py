@@ -230,6 +230,15 @@ def _class_named(base: type, name: str, group: str) -> type:
     return classes[name]
 
 
+def data_class(name: str) -> type[data.DataConfig]:
+    """The settings of the data set called `name`.
+
+    Raises:
+        SweepError: There is none.
+    """
+    return _class_named(data.DataConfig, name, "data")
+
+
 def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:
     subclasses: list[type] = base.__subclasses__()
     for subclass in subclasses:

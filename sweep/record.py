@@ -65,6 +65,7 @@ def open_study(
         tracking.STUDY_TAG: name,
         tracking.OVERRIDES_TAG: " ".join(composed.hydra.overrides.task),
         **({tracking.CONFIRMS_TAG: confirms} if (confirms := composed.hydra.sweeper.get("confirms")) else {}),
+        **({} if "storage" in composed.hydra.sweeper else {tracking.GRID_TAG: "true"}),
         tracking.FOLDER_TAG: str(folder),
     }
     with tracking.open_run(job.tracking.experiment, name, tags=tags, run_id=run_id, watch_machine=True) as run:

@@ -54,6 +54,7 @@ from sweep.errors import (
     TakenOver,
     concerns_record,
     in_one_line,
+    printable,
     require,
     without_password,
 )
@@ -83,6 +84,8 @@ PARAMETERS_TAG = "sweep.parameters"
 OVERRIDES_TAG = "sweep.overrides"
 CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
+GRID_TAG = "sweep.grid"
+"""Set of a study that is a grid: nothing searches in it, and its trials may be as bad as they come."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 RUN_FILE = ".sweep.run"
@@ -805,6 +808,13 @@ def runs_in(experiment: str) -> list[RunRecord]:
     return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
 
 
+def trained() -> list[RunRecord]:
+    """Every single run and study's trial that has finished, newest first; not those of grids and confirmations."""
+    left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
+    found = _search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
+    return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
+
+
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
     """The values of each metric of `run` by epoch."""
     return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
@@ -985,11 +995,6 @@ def _record(run: RunEntity) -> RunRecord:
         seconds=max(0, ended - run.info.start_time) / 1000,
         digest=next((used.dataset.digest for used in (run.inputs.dataset_inputs if run.inputs else [])), ""),
     )
-
-
-def printable(text: str) -> str:
-    """`text` with a mark in place of each line break, control character and half of a letter."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def quoted(value: str) -> str:

@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from sweep import ROOT, environment
 from sweep.arguments import check_training
-from sweep.errors import SweepError, explain, without_password
+from sweep.errors import SweepError, explain, print_whatever_comes, without_password
 from sweep.progress import say_at_once
 from sweep.sweeper import build_pruner, register
 
@@ -119,6 +119,7 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    print_whatever_comes()
     environment.settle()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
