@@ -195,14 +195,14 @@ def train(config: Config, job: Job, record: tracking.Run) -> list[float]:
     record.log_dataset(config.data.name, dataset.digest, config.data.origin)
     record.log_file(job.output_dir / CONFIG_FILE)
     log.info(
-        "%s with %s parameters on %s: %s, %s, %d threads; %d images to train on",
+        "%s on %s: %s parameters, %s images, %s, %s, %d threads",
         config.model.name,
-        f"{num_parameters:,}",
         config.data.name,
+        f"{num_parameters:,}",
+        f"{len(splits.train.labels):,}",
         device,
         str(precision).removeprefix("torch."),
         torch.get_num_threads(),
-        len(splits.train.labels),
     )
 
     metrics: dict[str, float] = {}
