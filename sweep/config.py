@@ -64,8 +64,8 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
-        shown = repr(self.experiment) if len(self.experiment) <= 60 else f"{self.experiment[:60]!r}..."
-        require(is_name, "tracking.experiment", shown, "give it a name, without control characters")
+        shown = self.experiment if len(self.experiment) <= 60 else f"{self.experiment[:60]}..."
+        require(is_name, "tracking.experiment", repr(shown), "give it a name, without control characters")
         is_short = len(self.experiment.encode()) <= LONGEST_EXPERIMENT
         require(is_short, "tracking.experiment", shown, f"at most {LONGEST_EXPERIMENT} bytes make a name")
 

@@ -886,10 +886,12 @@ def read_text(run: RunRecord, file: str) -> str | None:
     with _reading(f"run={run.run_id}: the {file} of {run.name}"):
         if file not in files_of(run):
             return None
-        try:
-            return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
-        except UnicodeDecodeError as error:
-            raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{file}", dst_path=folder))
+            try:
+                return path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
 
 
 def files_of(run: RunRecord) -> set[str]:
