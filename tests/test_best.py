@@ -121,7 +121,9 @@ def test_what_cannot_be_fetched_is_told_in_one_line(project: Project) -> None:
         (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
     ]:
         finished = project.best(*arguments)
-        assert (finished.status, finished.err) == (1, f"error: {message}\n")
+        assert finished.status == 1
+        assert finished.err.startswith(f"error: {message}")
+        assert finished.err.count("\n") == 1
 
 
 def test_a_run_without_a_model_cannot_be_fetched(project: Project) -> None:
