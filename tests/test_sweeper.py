@@ -207,6 +207,7 @@ def test_a_grid_runs_every_combination_under_one_parent(project: Project) -> Non
     best = max(run.data.metrics["test/accuracy"] for run in trials)
     assert parent.data.metrics["test/accuracy"] == best
     assert f"test/accuracy {best:.2%}" in finished.out
+    assert tracking.trained() == []  # a grid's models are taken only if asked for
 
 
 def test_a_grid_over_an_interval_says_what_to_do(project: Project) -> None:
