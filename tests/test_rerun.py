@@ -171,7 +171,7 @@ def test_what_cannot_be_trained_again_is_told_in_one_line(trained: Project) -> N
     client.set_terminated(bare.info.run_id)
     for run_id, message in [
         ("abc", "run=abc: MLflow knows no run with this id"),
-        (study.info.run_id, f"s is a study; give one of its trials, such as {first.info.run_name}: python sweep/rerun"),
+        (study.info.run_id, f"s is a study; give one of its trials, such as {first.info.run_name}: sweep rerun"),
         (
             copy.info.run_id,
             f"c is a copy and was not trained itself; its twin was: sweep rerun {first.info.run_id}",
