@@ -7,6 +7,7 @@ import pytest
 from conftest import Project
 
 from sweep import confirm, tracking
+from sweep.arguments import training_command
 from sweep.confirm import Candidate, Verdict
 from sweep.tracking import RunRecord
 
@@ -139,7 +140,7 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
 
 def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python "),
+        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
         (("--seeds", "1"), "--seeds=1: must be 2 or more, or there is no spread to see"),
         (("--best", "0"), "--best=0: must be 1 or more"),

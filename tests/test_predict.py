@@ -15,6 +15,7 @@ from conftest import MNIST_ROOT, Project
 from PIL import Image
 
 from sweep import best, data, handwriting, predict, tracking
+from sweep.arguments import training_command
 from sweep.errors import SweepError, told_in_one_line
 from sweep.trial import Classifier, load_classifier
 
@@ -163,7 +164,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
 def test_without_a_model_one_line_says_so(project: Project) -> None:
     for program in ("predict.py", "draw.py"):
         for arguments, message in [
-            ((), "no study yet; start one: python "),
+            ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
             (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
         ]:
             finished = project.run(program, *(["x.png"] if program == "predict.py" else []), *arguments)

@@ -12,6 +12,7 @@ import torch
 from conftest import Project
 
 from sweep import data, plots, predictions, record, report, tracking, trust
+from sweep.arguments import training_command
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "data=digits", "epochs=2", "model.widths=[16]", "num_threads=1",
@@ -214,7 +215,7 @@ def test_several_objectives_have_a_report_too(project: Project) -> None:
 
 def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python "),
+        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
     ]:
         finished = project.run("report.py", *arguments)
