@@ -151,7 +151,8 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return _explain_config_error(error, overrides)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # as in model=null
-        return str(error)
+        typed = next((override for override in overrides if override.endswith(("=null", "="))), "null")
+        return f"{typed}: a group needs a choice, by its name; --help lists them"
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
     if isinstance(error, TypeError) and (not_a_place := re.search(r"Index '(.*)' \(str\) is not an int", str(error))):
