@@ -50,7 +50,8 @@ def path_given(given: str) -> Path:
 
 def training_command(*words: str) -> str:
     """The command line of train.py with these `words`, as it runs from the working directory."""
-    return shlex.join(["python", os.path.relpath(ROOT / "sweep" / "train.py"), *words])
+    program = ROOT / "sweep" / "train.py"
+    return shlex.join(["python", min(os.path.relpath(program), str(program), key=len), *words])
 
 
 def check_training(words: Sequence[str]) -> None:

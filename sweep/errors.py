@@ -1,8 +1,10 @@
 """What goes wrong because of something a person can mend, told in one line."""
 
 import errno
+import io
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -83,6 +85,22 @@ def in_one_line(error: BaseException, most: int = 1000) -> str:
     return without_password(" ".join(str(error).split()))[:most] or type(error).__name__
 
 
+def printable(text: str) -> str:
+    """`text` with what no terminal shows, or would obey, as an escape: bytes that are not UTF-8, control characters."""
+
+    def is_shown(letter: str) -> bool:
+        return letter.isprintable() or unicodedata.category(letter) == "Zs"  # a space, as in macOS's screenshots' names
+
+    return "".join(letter if is_shown(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def print_whatever_comes() -> None:
+    """From now on print letters that the terminal's encoding lacks as escapes; an error would end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def concerns_record(error: BaseException) -> bool:
     """Whether `error` is of the study's own record or of a disk that is full or broken, and no fault of the trial's."""
     if isinstance(error, OSError):
@@ -94,6 +112,7 @@ def concerns_record(error: BaseException) -> bool:
 @contextmanager
 def told_in_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
     """Within, what a person can mend ends the program with one line and status 1, Ctrl-C with 130; see `explain`."""
+    print_whatever_comes()
     try:
         yield
     except KeyboardInterrupt:
@@ -136,7 +155,8 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return _explain_config_error(error, overrides)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # as in model=null
-        return str(error)
+        typed = next((override for override in overrides if override.endswith(("=null", "="))), "null")
+        return f"{typed}: a group needs a choice, by its name; --help lists them"
     if isinstance(error, ValueError) and (not_a_place := re.search(r"invalid literal for int\(\).*'(.*)'", str(error))):
         return _explain_list_key(not_a_place[1], overrides)
     if isinstance(error, TypeError) and (not_a_place := re.search(r"Index '(.*)' \(str\) is not an int", str(error))):

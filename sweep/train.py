@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from sweep import ROOT, environment
 from sweep.arguments import check_training
 from sweep.digits.job import DIGITS
-from sweep.errors import explain
+from sweep.errors import explain, print_whatever_comes
 from sweep.plugin.sweeper import register
 
 register()
@@ -55,6 +55,7 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    print_whatever_comes()
     environment.settle()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:

@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tests that run side by side would fight over the cores
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets, though the tests' commands print into files
 
 import multiprocessing
 import runpy

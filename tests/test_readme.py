@@ -85,7 +85,7 @@ def test_the_example_of_a_model_and_data_of_one_s_own_trains_and_is_searched(cop
         np.savez(folder / f"{split}.npz", images=images.images[:1000, 0].numpy(), labels=images.labels[:1000].numpy())
     mine = ("model=resmlp", "data=arrays", f"data.root={folder}", "data.batch_size=64", "epochs=4")
     printed = run_in_copy(folder, "-m", "hydra/sweeper=optuna", *mine, "hydra.sweeper.n_trials=2")
-    assert "searching model.width, model.depth, optimizer.lr for the best test/accuracy" in printed
+    assert "searching model.width, model.depth, optimizer.lr for the best test/accuracy" in " ".join(printed.split())
     assert max(float(percent) for percent in re.findall(r"test/accuracy (\d+\.\d+)%", printed)) > 90
     # Without MLFLOW_TRACKING_URI everything lies in the project's root, where `mlflow ui` looks.
     assert {"mlflow.db", "mlruns", "multirun"} <= {path.name for path in folder.iterdir()}

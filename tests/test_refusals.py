@@ -65,16 +65,9 @@ def refusal(made: Made, *overrides: str) -> str:
 REFUSED: list[tuple[tuple[str, ...], str]] = [
     # Values that broke later than the checks.
     (("model.widths=[99999999999]",), "model=mlp with widths=[99999999999], dropout=0.0"),
-    (("model.widths=[10000000000000000000000]",), "model=mlp with widths=[10000000000000000000000], dropout=0.0"),
-    (("model=cnn", "model.channels=[99999999999]"), "model=cnn with channels=[99999999999]"),
-    (("num_threads=1000000",), "num_threads=1000000: must be 1 or more and at most 1024, or null"),
     (("hydra.sweeper.n_jobs=1000000", "hydra.sweeper.n_trials=1000000"), "hydra.sweeper.n_jobs=1000000: must be at mo"),
-    (("tracking.experiment=" + 600 * "x",), f"tracking.experiment={60 * 'x'!r}...: at most 200 bytes make a name"),
-    (("tracking.experiment=1e3",), "tracking.experiment=1000.0: that is no text to Hydra; in quotes it is"),
     (("hydra.sweeper.study_name=" + 300 * "x",), f"hydra.sweeper.study_name={60 * 'x'}...: at most 200 bytes make a"),
     (("epochs=abc",), "epochs: Value 'abc' of type 'str' could not be converted to Integer"),
-    (("label_smoothing=nan",), "label_smoothing=nan: must be 0 or more and below 1"),
-    (("optimizer.betas=[nan,0.9]",), "optimizer.betas=[nan, 0.9]: must be two numbers"),
     (("optimizer.lr=interval(0.1,inf)",), "optimizer.lr=inf: must be above 0 and finite"),
     # What is not a group of settings.
     (("hydra.sweeper.sampler=null",), "hydra.sweeper.sampler=null: choose one with hydra/sweeper/sampler=NAME"),

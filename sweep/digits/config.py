@@ -50,8 +50,8 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         is_name = bool(self.experiment.strip()) and self.experiment.isprintable()
-        shown = repr(self.experiment) if len(self.experiment) <= 60 else f"{self.experiment[:60]!r}..."
-        require(is_name, "tracking.experiment", shown, "give it a name, without control characters")
+        shown = self.experiment if len(self.experiment) <= 60 else f"{self.experiment[:60]}..."
+        require(is_name, "tracking.experiment", repr(shown), "give it a name, without control characters")
         is_short = len(self.experiment.encode()) <= LONGEST_EXPERIMENT
         require(is_short, "tracking.experiment", shown, f"at most {LONGEST_EXPERIMENT} bytes make a name")
 
@@ -194,6 +194,15 @@ def _class_named(base: type, name: str, group: str) -> type:
     classes = dict(_named_subclasses(base))
     require(name in classes, f"{group}.name", name, one_of(classes))
     return classes[name]
+
+
+def data_class(name: str) -> type[data.DataConfig]:
+    """The settings of the data set called `name`.
+
+    Raises:
+        SweepError: There is none.
+    """
+    return _class_named(data.DataConfig, name, "data")
 
 
 def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:

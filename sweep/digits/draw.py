@@ -1,12 +1,13 @@
 """A page to draw a digit on, and to watch what the model makes of it. It is for this machine only.
 
-sweep draw                 with the champion of MNIST's or the best model of the newest study
+sweep draw                 with the champion of MNIST's in MLflow's registry, or the best model of MNIST
 sweep draw --study NAME    or --experiment NAME, --run ID, --model NAME, as for sweep best
 """
 
 import logging
 import os
 import socket
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from sweep.arguments import Parser
 from sweep.digits import handwriting, predict
 from sweep.digits.train import Classifier
 from sweep.errors import SweepError, told_in_one_line
-from sweep.record import registry, tracking
+from sweep.record import tracking
 from sweep.results import best
 
 HOST = "127.0.0.1"
 PORT = 8128
 
-MOST_BYTES = 2**20
-"""Of a drawing; the page sends a few thousand."""
+MOST_BYTES, MOST_PIXELS = 2**20, 2**20
+"""Of a drawing; the page sends a few thousand bytes, and 78,400 pixels."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,32 +38,20 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with told_in_one_line():
         tracking.connect()
-        if not (options.study or options.experiment or options.run or options.model):
-            options.model = _only_champion()
-        run = best.find(options)
+        run = predict.choose(options)
         classifier = predict.load(run)
         listening = _listen(options.port)
-    name = f"{options.model}@{registry.ALIAS}, {run.name}" if options.model else run.name
+    name, note = predict.describe(run, options.model), predict.doubt(run)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it has a line for each stroke
     with listening:
         server = make_server(
-            HOST, listening.getsockname()[1], make_app(classifier, name), threaded=True, fd=listening.fileno()
+            HOST, listening.getsockname()[1], make_app(classifier, name, note), threaded=True, fd=listening.fileno()
         )
         print(f"reading with {name} ({run.run_id})")
+        if note:
+            print(f"note: {note}", file=sys.stderr)
         print(f"draw on http://{HOST}:{server.port}    (Ctrl-C ends it)", flush=True)
         server.serve_forever()
-
-
-def _only_champion() -> str | None:
-    """The name in MLflow's registry whose champion reads digits, None where there is none or more than one."""
-    names = []
-    for name in registry.champions():
-        try:
-            predict.load(registry.find_champion(name))
-        except SweepError:
-            continue
-        names.append(name)
-    return names[0] if len(names) == 1 else None
 
 
 def _listen(port: int) -> socket.socket:
@@ -78,8 +67,8 @@ def _listen(port: int) -> socket.socket:
         raise SweepError(f"--port={port}: cannot be listened on ({reason}); choose another, or 0 for any") from error
 
 
-def make_app(classifier: Classifier, name: str) -> Flask:
-    """The page and what it asks: drawings read by `classifier`, which the page calls `name`."""
+def make_app(classifier: Classifier, name: str, note: str = "") -> Flask:
+    """The page and what it asks: drawings read by `classifier`, which the page calls `name`, with a `note` on it."""
     app = Flask("sweep", static_folder=None, template_folder=str(Path(__file__).parent))
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     # A page from elsewhere whose own name has been made to lead here is not to be answered (DNS rebinding).
@@ -87,7 +76,7 @@ def make_app(classifier: Classifier, name: str) -> Flask:
 
     @app.get("/")
     def page() -> str:
-        return render_template("draw.html", model=name)
+        return render_template("draw.html", model=name, note=note)
 
     @app.post("/predict")
     def answer() -> dict[str, Any]:
@@ -95,7 +84,7 @@ def make_app(classifier: Classifier, name: str) -> Flask:
         if request.mimetype != "image/png":
             abort(415, "send a drawing as image/png")
         try:
-            image = handwriting.open_image(BytesIO(request.get_data()), "the drawing")
+            image = handwriting.open_image(BytesIO(request.get_data()), "the drawing", MOST_PIXELS)
         except SweepError as error:
             abort(400, str(error))
         try:

@@ -9,9 +9,11 @@ Document Recognition, 1998, section III.A). Theirs were black and white scans; w
 screenshots and drawings.
 """
 
+import contextlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +31,12 @@ FIELD, BOX = 28, 20
 
 CENTRE = 14
 """The row and the column, counted from 0, that the centre of mass is rounded to, as it is in all of MNIST's images."""
+
+FORMATS = ("PNG", "JPEG")
+"""What is opened at all: Pillow's other readers hand a stranger's bytes to old libraries and to programs."""
+
+MOST_PIXELS = 64_000_000
+"""Of an image, so many as the largest that phones take by themselves; reading it takes half a gigabyte."""
 
 LONGEST = 1000
 """Pixels on the longer side of an image, above which it is reduced; a digit needs 20 of them."""
@@ -52,6 +60,23 @@ SPECK = 0.02
 
 PART = 0.1
 """Pieces with less than this share of the heaviest one's ink are not the digit's."""
+
+WIDEST = 2.3
+"""No digit is so many times as wide as it is high; the widest of MNIST's 10,000 test images is so 2.2 times."""
+
+APART, BESIDE = 0.5, 0.7
+"""What has at least this share of the tallest piece's height is a digit of its own: where more than a stroke's width
+lies between them, and where less does. The bar of a 5 is lower, and so is the left half of an open 4."""
+
+NARROWEST = 1.0
+"""Pieces with less than a stroke's width between them are one digit if together they are at most so many times as wide
+as high: a 0 that a scan has broken at its top and its foot."""
+
+LIGHTEST, LIGHTEST_AT_EDGE = 0.2, 0.5
+"""And so much of the heaviest one's ink: a 1 has less than a 0, and what is cut off from a neighbour less than that."""
+
+OVERLAP = 0.25
+"""The share of the narrower one's width by which slanted digits that stand side by side may overlap."""
 
 THIN, USUAL = 0.08, 0.11
 """Widths of strokes as shares of the digit's size: 95 of 100 of MNIST's are above the first, half above the second."""
@@ -78,30 +103,36 @@ def prepare(image: Image.Image) -> Tensor:
     return torch.from_numpy(_centred(ink / ink.max())).unsqueeze(0)
 
 
-def open_image(file: Path | IO[bytes], name: str) -> Image.Image:
-    """The image in `file`, upright, with all of its pixels read.
+def open_image(file: Path | IO[bytes], name: str, most_pixels: int = MOST_PIXELS) -> Image.Image:
+    """The image in `file`, upright, with all of its pixels read; of several in one file the first.
 
     Args:
-        file: Where it is.
+        file: Where it is; what is in it decides, not what it is called.
         name: What to call it in an error.
+        most_pixels: How many it may have; they are counted before any is read.
 
     Raises:
-        SweepError: It is not there, or is not a whole image.
+        SweepError: It is not there, is of another kind than FORMATS or too large, or is not a whole image.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of 90 million pixels, which cameras have by now, and refuses twice as many.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                return ImageOps.exif_transpose(image)
+            # Of damage that does not keep an image from being read, and of sizes; those are limited here.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > most_pixels:
+                    raise Image.DecompressionBombError
+                image.load()
+                with contextlib.suppress(Exception):  # what a camera noted beside the picture may be damaged
+                    ImageOps.exif_transpose(image, in_place=True)
+                return image
     except FileNotFoundError as error:
         raise SweepError(f"{name}: there is no such file") from error
     except IsADirectoryError as error:
         raise SweepError(f"{name}: it is a folder; name the image files in it, as in {name}/*.png") from error
     except UnidentifiedImageError as error:
-        raise SweepError(f"{name}: it is no image; give a PNG or JPEG file") from error
+        raise SweepError(f"{name}: it is no PNG or JPEG image; save it as one") from error
     except Image.DecompressionBombError as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        most = most_pixels // 10**6
         raise SweepError(f"{name}: it has more than {most} million pixels; scale it down first") from error
     except Exception as error:  # damaged files come out of Pillow's many readers as all sorts
         raise SweepError(f"{name}: it cannot be read as an image ({in_one_line(error, 100)})") from error
@@ -109,22 +140,24 @@ def open_image(file: Path | IO[bytes], name: str) -> Image.Image:
 
 def _grey(image: Image.Image) -> Grey:
     """(H, W) from 0 to 1, at most LONGEST on either side; what is transparent is as the ground around the ink."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
-        # 16 bits may come as 32-bit integers; divided by what 16 bits can hold, so that faint noise stays faint.
-        image = Image.fromarray(values / max(65535.0 if image.mode != "F" else 1.0, float(values.max())))
+    # Reduced as early as can be, for what follows takes several times the memory.
+    if image.mode.startswith("I;"):
+        image = image.convert("I")
     elif image.has_transparency_data:
-        image = image.convert("RGBA").convert("LA")
-    else:
+        image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    elif image.mode not in ("I", "F", "L"):
         try:
             image = image.convert("L")
         except ValueError as error:
             raise SweepError(f"colours of kind {image.mode} cannot be read; save it as a PNG") from error
     image = image.reduce(max(1, -(-max(image.size) // LONGEST)))
-    pixels = np.array(image, dtype=np.float32)
-    if image.mode != "F":
-        pixels /= 255
-    return _on_ground(pixels[..., 0], pixels[..., 1]) if pixels.ndim == 3 else pixels
+    if image.mode in ("LA", "RGBA"):
+        pixels = np.array(image.convert("LA"), dtype=np.float32) / np.float32(255)
+        return _on_ground(pixels[..., 0], pixels[..., 1])
+    pixels = np.nan_to_num(np.array(image, dtype=np.float32))
+    # 16 bits come as 32-bit integers; divided by what 16 bits can hold, so that faint noise stays faint.
+    white = {"I": 65535.0, "F": 1.0}.get(image.mode, 255.0)
+    return pixels / np.float32(max(white, float(pixels.max())))
 
 
 def _on_ground(grey: Grey, alpha: Grey) -> Grey:
@@ -208,13 +241,90 @@ def _digit(ink: Grey) -> Grey:
         raise SweepError("there is nothing in it but specks; draw one digit, as large as you like")
     heaviest = ndimage.find_objects((pieces == masses.argmax()).astype(np.int8))[0]
     half_stroke = ndimage.distance_transform_edt(np.pad(ink[heaviest] > 0, 1)).max()
-    pieces, sizes, masses = _pieces(ink, reach=int(half_stroke))
-    edge = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    groups, _, masses = _pieces(ink, reach=int(half_stroke))
+    edge = np.concatenate([groups[0], groups[-1], groups[:, 0], groups[:, -1]])
     inner = masses.copy()
     inner[edge] = 0
+    kept = masses >= PART * masses.max()
     if inner.max() >= PART * masses.max():  # else it is the digit that touches the edge
-        masses = inner
-    return np.where((masses >= PART * masses.max())[pieces], ink, 0)
+        kept = inner >= PART * inner.max()
+    _require_one(ink, groups, kept, 2 * half_stroke)
+    return np.where(kept[groups], ink, 0)
+
+
+class _Box(NamedTuple):
+    """Where a piece of ink lies, and how much it is."""
+
+    rows: slice
+    columns: slice
+    mass: float
+
+    @property
+    def height(self) -> int:
+        return self.rows.stop - self.rows.start
+
+    @property
+    def width(self) -> int:
+        return self.columns.stop - self.columns.start
+
+
+def _require_one(ink: Grey, groups: NDArray[np.int32], kept: NDArray[np.bool_], stroke: float) -> None:
+    """Raise a SweepError if there is more than one digit in `ink` (H, W).
+
+    Args:
+        ink: All that is there.
+        groups: Each pixel's piece, where gaps of a stroke's width do not separate.
+        kept: For each of these, whether it would be read.
+        stroke: How wide a stroke is at most, in pixels.
+    """
+    strokes = np.where(kept[groups], ink, 0)
+    pieces, _, _ = _pieces(strokes, reach=0)
+    parts = _boxes(strokes, pieces)
+    tallest, heaviest = max(part.height for part in parts), max(part.mass for part in parts)
+    high = [part.height >= max(APART * tallest, 2 * stroke) and part.mass >= LIGHTEST * heaviest for part in parts]
+    group_of = ndimage.maximum(groups, pieces, np.arange(1, len(parts) + 1)).astype(int)
+    boxes = _boxes(ink, groups)
+    heaviest_read = max(box.mass for box, is_kept in zip(boxes, kept[1:], strict=True) if is_kept)
+    at_edge = [
+        box
+        for box, is_kept in zip(boxes, kept[1:], strict=True)
+        if not is_kept
+        and max(APART * tallest, 2 * stroke) <= box.height <= tallest / APART
+        and box.mass >= LIGHTEST_AT_EDGE * heaviest_read
+        # From edge to edge it is a shadow, or the border of the paper.
+        and not any(side.start == 0 and side.stop == end for side, end in zip(box[:2], ink.shape, strict=True))
+    ]
+    apart = at_edge + [boxes[group - 1] for group in np.unique(group_of[high])]
+    is_several = _are_apart([box.columns for box in apart], OVERLAP) or _are_apart([box.rows for box in apart], 0)
+    for group in np.unique(group_of[high]):
+        box = boxes[group - 1]
+        beside = [
+            part.columns
+            for part, of, is_high in zip(parts, group_of, high, strict=True)
+            if of == group and is_high and part.height >= BESIDE * box.height
+        ]
+        is_several |= box.width > NARROWEST * box.height and _are_apart(beside, OVERLAP)
+    if is_several:
+        raise SweepError("there is more than one digit in it; crop it to one")
+    height, width = (np.ptp(np.flatnonzero(strokes.any(axis))) + 1 for axis in (1, 0))
+    if width > WIDEST * height:
+        raise SweepError("it is too wide to be one digit; crop it to one, upright")
+
+
+def _boxes(ink: Grey, pieces: NDArray[np.int32]) -> list[_Box]:
+    """Of each piece of `ink`, by its number, from 1."""
+    places = ndimage.find_objects(pieces)
+    masses = ndimage.sum_labels(ink, pieces, np.arange(1, len(places) + 1))
+    return [_Box(rows, columns, mass) for (rows, columns), mass in zip(places, masses.tolist(), strict=True)]
+
+
+def _are_apart(sides: Sequence[slice], overlap: float) -> bool:
+    """Whether two of `sides` share at most this part of the shorter one."""
+    if not sides:
+        return False
+    first, last = min(sides, key=lambda side: side.stop), max(sides, key=lambda side: side.start)
+    shorter = min(first.stop - first.start, last.stop - last.start)
+    return first != last and first.stop - last.start <= overlap * shorter
 
 
 def _pieces(ink: Grey, reach: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:

@@ -1,14 +1,17 @@
 """Read handwritten digits from image files, one digit in each.
 
-sweep predict FILE ...             by the best model of the newest study
+sweep predict FILE ...             by the champion of MNIST's in MLflow's registry, or the best model of MNIST
 sweep predict FILE --study NAME    or --experiment NAME, --run ID, --model NAME, as for sweep best
 sweep predict FILE --show          with a picture of what the model saw
 """
 
+import argparse
+import contextlib
 import hashlib
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +22,17 @@ from torch import Tensor
 
 from sweep import ROOT
 from sweep.arguments import Parser, path_given
-from sweep.digits import handwriting, train
+from sweep.digits import config, handwriting, train
 from sweep.digits.data import MNISTConfig
 from sweep.digits.train import Classifier
-from sweep.errors import SweepError, told_in_one_line
-from sweep.files import replacing
-from sweep.record import tracking
+from sweep.errors import SweepError, printable, told_in_one_line
+from sweep.files import expanded, replacing
+from sweep.record import registry, tracking
 from sweep.record.tracking import RunRecord
 from sweep.results import best
+
+LONGEST_STEM = 50
+"""Letters of a file's name that --show takes into the name of its picture; file systems take 255 bytes of a name."""
 
 SURE = 0.9
 """The probability below which the runner-up is named as well."""
@@ -35,7 +41,7 @@ SURE = 0.9
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser("predict", __doc__)
-    parser.add_argument("files", metavar="FILE", nargs="+", help="an image of one digit: PNG, JPEG, ...")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="an image of one digit, PNG or JPEG")
     parser.add_argument("--show", action="store_true", help="write a picture of what the model saw of each file")
     parser.add_argument(
         "--output",
@@ -48,20 +54,98 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with told_in_one_line():
         tracking.connect()
-        classifier = load(best.find(options))
+        run = choose(options)
+        classifier = load(run)
+        print(f"reading with {describe(run, options.model)} ({run.run_id})", flush=True)
+        if note := doubt(run):
+            print(f"note: {note}", file=sys.stderr, flush=True)
     failed = False
-    for name in options.files:
+    for file in options.files:
+        name = printable(file)
         try:
-            image = handwriting.open_image(Path(name), name)
+            path = expanded(file)
+            image = handwriting.open_image(path, name)
             reading = read(classifier, image, name)
             print(f"{name}: {in_words(reading)}", flush=True)
             if options.show:
-                print(f"    {os.path.relpath(_show(name, image, reading, options.output))}")
+                print(f"    {printable(os.path.relpath(_show(path, image, reading, options.output)))}")
         except (SweepError, OSError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             failed = True
     if failed:
         sys.exit(1)
+
+
+def choose(options: argparse.Namespace) -> RunRecord:
+    """The run whose model reads: the one that the command line chose, see `best.add_choice`, or one that suits.
+
+    Of MNIST that is the champion in MLflow's registry, if there is just one, or else the best of the single runs and
+    the studies by its test/accuracy; only where there is none of MNIST, the same of other data sets of digits. For a
+    champion `options.model` is its name afterwards.
+
+    Raises:
+        SweepError: There is none.
+    """
+    if any(value is not None for value in (options.study, options.experiment, options.run, options.model)):
+        return best.find(options)
+    champions, runs = _champions(), tracking.trained()
+    for suits in (_is_of_mnist, _is_of_digits):
+        suiting = [name for name, run in champions.items() if suits(run)]
+        if len(suiting) == 1:
+            options.model = suiting[0]
+            return champions[options.model]
+        if found := tracking.best_of([run for run in runs if suits(run)], "test/accuracy", "maximize"):
+            return found
+    if not runs:
+        tracking.find_study(None)  # says how to start one where there is none
+    others = ", ".join(sorted({run.params.get("data.name", "unknown data") for run in runs}))
+    so_far = f"what was trained so far is of {others}, not of digits" if others else "nothing has been trained so far"
+    raise SweepError(
+        f"{so_far}, grids and confirmations apart; choose one of those with --study or --run, or start a study: "
+        "python sweep/train.py -m hydra/sweeper=optuna"
+    )
+
+
+def _champions() -> dict[str, RunRecord]:
+    """The runs of MLflow's registry's champions, by their names there."""
+    found = {}
+    for name in registry.champions():
+        with contextlib.suppress(SweepError):  # its run was deleted
+            found[name] = registry.find_champion(name)
+    return found
+
+
+def _is_of_mnist(run: RunRecord) -> bool:
+    return run.params.get("data.name") == "mnist"
+
+
+def _is_of_digits(run: RunRecord) -> bool:
+    try:
+        settings = config.data_class(run.params.get("data.name", ""))
+    except SweepError:  # somebody's own, which is not in this copy of the project
+        return False
+    return (settings.classes, settings.image_shape) == (MNISTConfig.classes, MNISTConfig.image_shape)
+
+
+def describe(run: RunRecord, champion_of: str | None) -> str:
+    """Which model it is, of which data and how good; by its name in MLflow's registry where it is a champion there."""
+    study = run.tags.get(tracking.STUDY_TAG)
+    accuracy = run.metrics.get("test/accuracy")
+    return (
+        f"{f'{champion_of}@{registry.ALIAS}, ' if champion_of else ''}"
+        f"{run.name}{f' of study {study}' if study else ''}, trained on {run.params.get('data.name', 'unknown data')}"
+        f"{'' if accuracy is None else f', test/accuracy {accuracy:.2%}'}"
+    )
+
+
+def doubt(run: RunRecord) -> str:
+    """Why the model of `run` may read badly, empty where it should not."""
+    if _is_of_mnist(run):
+        return ""
+    return (
+        f"{run.name} was trained on {run.params.get('data.name')}, and images are prepared here as MNIST's are; "
+        "one trained on mnist reads them better"
+    )
 
 
 def load(run: RunRecord) -> Classifier:
@@ -79,11 +163,10 @@ def load(run: RunRecord) -> Classifier:
             f"run={run.run_id}: its model tells {', '.join(classes)} apart, not digits; "
             "choose another with --study, --experiment, --run or --model"
         )
-    if run.params.get("data.name") != "mnist":
-        print(
-            f"note: {run.name} was trained on {run.params.get('data.name')}, and images are prepared here as MNIST's "
-            "are; one trained on mnist reads them better",
-            file=sys.stderr,
+    if classifier.transform.image_shape != MNISTConfig.image_shape:
+        raise SweepError(
+            f"run={run.run_id}: its model takes images of shape {classifier.transform.image_shape}, not "
+            f"{MNISTConfig.image_shape}; choose another with --study, --experiment, --run or --model"
         )
     return classifier
 
@@ -118,8 +201,8 @@ def in_words(reading: Reading) -> str:
     return first if probabilities[0] >= SURE else f"{first}, or {second}"
 
 
-def _show(name: str, image: Image.Image, reading: Reading, folder: Path) -> Path:
-    """Write a picture of the file `name` beside what was seen of it, and how it was read; returns its path."""
+def _show(file: Path, image: Image.Image, reading: Reading, folder: Path) -> Path:
+    """Write a picture of what is in `file` beside what was seen of it, and how it was read; returns its path."""
     # Drawn without pyplot, which would look for a screen; it takes a second that reading alone need not wait.
     from matplotlib.figure import Figure
 
@@ -129,7 +212,8 @@ def _show(name: str, image: Image.Image, reading: Reading, folder: Path) -> Path
     image.thumbnail((1000, 1000))
     given.imshow(_as_colours(image), interpolation="antialiased")
     given.set_facecolor("0.6")  # sets off what is light as well as what is dark, where an image is transparent
-    given.set_title(Path(name).name if len(Path(name).name) < 32 else f"{Path(name).name[:30]}…", parse_math=False)
+    title = printable(file.name)
+    given.set_title(title if len(title) < 32 else f"{title[:30]}…", parse_math=False)
     seen.imshow(reading.seen[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     seen.set_title("what the model saw")
     for axes in (given, seen):
@@ -140,9 +224,10 @@ def _show(name: str, image: Image.Image, reading: Reading, folder: Path) -> Path
     bars.set(title=in_words(reading), yticks=digits, ylim=(9.6, -0.6), xlim=(0, 125), xticks=[])
     bars.spines[["top", "right", "bottom"]].set_visible(False)
     # The same name in another folder is another picture.
-    path = Path(name).resolve()
-    target = folder / f"{path.stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}.png"
-    with replacing(target) as part:
+    path = file.resolve()
+    target = folder / f"{path.stem[:LONGEST_STEM]}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}.png"
+    with replacing(target) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # in the name of a file
         figure.savefig(part, dpi=120)
     return target
 

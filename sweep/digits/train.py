@@ -92,14 +92,14 @@ def train(cfg: DictConfig) -> None:
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     trial.log(tags=circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
     log.info(
-        "%s with %s parameters on %s: %s, %s, %d threads; %d images to train on",
+        "%s on %s: %s parameters, %s images, %s, %s, %d threads",
         config.model.name,
-        f"{num_parameters:,}",
         config.data.name,
+        f"{num_parameters:,}",
+        f"{len(splits.train.labels):,}",
         device,
         str(precision).removeprefix("torch."),
         torch.get_num_threads(),
-        len(splits.train.labels),
     )
 
     evaluations: dict[str, loop.Evaluation] = {}

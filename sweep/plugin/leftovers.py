@@ -26,6 +26,13 @@ class RemoveRefused(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Note which folders are missing; Hydra is about to make them."""
         folder = self._note(config, "hydra.run.dir")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # what Hydra does next, where the error would be a traceback
+        except OSError as error:
+            self._remove()
+            output_dir = Path(str(config.get("output_dir"))).absolute()
+            given = f"output_dir={output_dir}" if output_dir in folder.parents else f"hydra.run.dir={folder}"
+            sys.exit(f"error: {given}: no files can be written to {folder} ({error.strerror}); choose another")
         self._files = [
             *(
                 folder / str(config.hydra.output_subdir) / name
@@ -50,7 +57,8 @@ class RemoveRefused(Callback):
 
     def _note(self, config: DictConfig, key: str) -> Path:
         folder = _folder(config, key)
-        self._made = [] if folder.exists() else [folder, *(one for one in folder.parents if not one.exists())]
+        with suppress(OSError):  # a name that is too long, say; whoever makes the folder tells it
+            self._made = [] if folder.exists() else [folder, *(one for one in folder.parents if not one.exists())]
         return folder
 
     def _remove(self) -> None:

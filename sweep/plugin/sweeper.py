@@ -707,6 +707,7 @@ def _open_record(
         list(config.hydra.overrides.task),
         run_id,
         confirms=config.hydra.sweeper.get("confirms"),
+        is_grid="storage" not in config.hydra.sweeper,  # of Optuna's
         shown=conclude.shown_params(dimensions, checked.composed),
         dataset=checked.dataset,
         texts={CONFIG_FILE: conclude.composed_text(config), space.SPACE_FILE: space.to_json(dimensions)},

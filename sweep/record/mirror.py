@@ -38,6 +38,7 @@ def open_study(
     run_id: str | None = None,
     *,
     confirms: str | None = None,
+    is_grid: bool = False,
     shown: Iterable[str] = (),
     dataset: Dataset | None = None,
     texts: Mapping[str, str] | None = None,
@@ -51,6 +52,7 @@ def open_study(
         overrides: The command line's.
         run_id: The parent run to go on with.
         confirms: Name of the study whose best trials this one trains again.
+        is_grid: Whether it tries every combination of listed values.
         shown: The params of a trial that tell what was searched.
         dataset: The data that all its trials are trained on.
         texts: What to keep with the run, by the names of the files.
@@ -67,6 +69,7 @@ def open_study(
         tracking.STUDY_TAG: name,
         **tracking.overrides_tag(overrides),
         **({tracking.CONFIRMS_TAG: confirms} if confirms else {}),
+        **({tracking.GRID_TAG: "true"} if is_grid else {}),
         tracking.FOLDER_TAG: str(folder.resolve()),
     }
     with tracking.open_run(

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line, printable
 from sweep.record import tracking
 from sweep.record.tracking import RunRecord
 
@@ -125,7 +125,7 @@ def find_champion(name: str) -> RunRecord:
     """
     champion = _champion(name)
     if champion is None:
-        models = (tracking.printable(model.name) for model in MlflowClient().search_registered_models())
+        models = (printable(model.name) for model in MlflowClient().search_registered_models())
         known = ", ".join(sorted(models)) or "none yet"
         raise SweepError(
             f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "

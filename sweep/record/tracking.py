@@ -43,7 +43,7 @@ from sqlalchemy.exc import OperationalError
 
 from sweep import ROOT, environment
 from sweep.arguments import training_command
-from sweep.errors import RecordError, SweepError, concerns_record, in_one_line, require, without_password
+from sweep.errors import RecordError, SweepError, concerns_record, in_one_line, printable, require, without_password
 from sweep.files import as_folder, is_name
 from sweep.outcome import FINISHED, INTERRUPTED, Outcome, State, outcome_of
 
@@ -73,6 +73,8 @@ PARAMETERS_TAG = "sweep.parameters"
 OVERRIDES_TAG = "sweep.overrides"
 CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
+GRID_TAG = "sweep.grid"
+"""Set of a study that is a grid: nothing searches in it, and its trials may be as bad as they come."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 RUN_FILE = ".sweep.run"
@@ -869,6 +871,13 @@ def runs_in(experiment: str) -> list[RunRecord]:
     return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
 
 
+def trained() -> list[RunRecord]:
+    """Every single run and study's trial that has finished, newest first; not those of grids and confirmations."""
+    left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
+    found = _search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
+    return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
+
+
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
     """The values of each metric of `run` by epoch."""
     return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
@@ -940,10 +949,12 @@ def read_text(run: RunRecord, file: str) -> str | None:
     with _reading(f"run={run.run_id}: the {file} of {run.name}"):
         if file not in files_of(run):
             return None
-        try:
-            return mlflow.artifacts.load_text(f"runs:/{run.run_id}/{file}")
-        except UnicodeDecodeError as error:
-            raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{file}", dst_path=folder))
+            try:
+                return path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise SweepError(f"run={run.run_id}: {run.name}: {file}: it is damaged: it is no text") from error
 
 
 def files_of(run: RunRecord) -> set[str]:
@@ -1033,11 +1044,6 @@ def _record(run: RunEntity) -> RunRecord:
         digest=data.digest if data else "",
         dataset=printable(data.name) if data else "",
     )
-
-
-def printable(text: str) -> str:
-    """`text` with a mark in place of each line break, control character and half of a letter."""
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def quoted(value: str) -> str:

@@ -30,7 +30,7 @@ LAYOUT: dict[str, Any] = {
 LOG_TICKS = ((1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0,))
 """What may be written on a logarithmic axis, times the powers of ten: the first of these that are not too many."""
 LINEAR_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-MOST_TICKS = 6
+MOST_TICKS, MOST_TICKS_UPWARDS = 6, 9
 NARROWEST_GAP = 0.1
 """The share of an axis that two values must lie apart to be written beside each other."""
 LONGEST_LABEL = 20
@@ -302,6 +302,11 @@ STYLE = """
 }
 """
 
+PAGE_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; }
+h2 { font-size: 1.2rem; margin: 0; } .remark { margin: .2rem 0; color: #45525f; }
+"""
+
 # What a screen is wide, paper is not; and a figure, once drawn, does not follow by itself.
 PRINT_SCRIPT = """<script>
 const figures = () => document.querySelectorAll(".plotly-graph-div");
@@ -338,7 +343,7 @@ def to_page(plot: Plot) -> str:
     """`plot` as a page of its own, which needs no network."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(plot.title)}</title><style>body {{ font: 16px/1.5 system-ui, sans-serif; }}{STYLE}</style>"
+        f"<title>{escape(plot.title)}</title><style>{PAGE_STYLE}{STYLE}</style>"
         f"{plotly_script()}</head><body>{to_html(plot)}{PRINT_SCRIPT}</body></html>\n"
     )
 
@@ -441,7 +446,7 @@ class _Scale:
 
     def ticks(self) -> dict[float, str]:
         low, high = min(self._shown), max(self._shown)
-        ticks = {place: self._tick(place) for place in _log_ticks(low, high)}
+        ticks = {place: self._tick(place) for place in _log_ticks(low, high, MOST_TICKS_UPWARDS)}
         if self._has_perfect:
             ticks = {self._lowest: "100%"} | {
                 place: text for place, text in ticks.items() if place > 1.2 * self._lowest
@@ -491,15 +496,15 @@ def _ticks(values: Sequence[float], is_log: bool) -> dict[float, str]:
     return {value: number(value) for value in _linear_ticks(low, high, all(isinstance(one, int) for one in ordered))}
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from `low` to `high`, both above 0, that lie about as far apart by their logarithms."""
+def _log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+    """At `most` so many round numbers from `low` to `high`, both above 0, about as far apart by their logarithms."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in LOG_TICKS:
         found = [round(step * 10.0**exponent, 15 - exponent) for exponent in exponents for step in steps]
         found = [one for one in found if low <= one <= high]
-        if len(found) <= MOST_TICKS:
+        if len(found) <= most:
             break
-    found = found[:: math.ceil(len(found) / MOST_TICKS)] if found else found
+    found = found[:: math.ceil(len(found) / most)] if found else found
     return found if len(found) > 1 else _linear_ticks(low, high)
 
 

@@ -114,6 +114,8 @@ class Progress:
 
     def _show(self) -> None:
         with self._lock:
+            if self._closed.is_set():  # while somebody looked
+                return
             now, standing = time.monotonic(), self._standing
             self._seen = {one.number: self._seen.get(one.number, now) for one in standing.running}
             ages = {number: now - since for number, since in self._seen.items()}

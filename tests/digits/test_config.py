@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from sweep import ROOT
-from sweep.digits import config
+from sweep.digits import config, train
 from sweep.digits.config import Config
 from sweep.digits.data import DigitsConfig
 from sweep.digits.job import METRICS
@@ -161,6 +161,12 @@ def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(
         ("epochs=0", "epochs=0: must be 1 or more"),
         ("label_smoothing=1", "label_smoothing=1.0: must be 0 or more and below 1"),
         ("num_threads=0", "num_threads=0: must be 1 or more"),
+        ("num_threads=1000000", "num_threads=1000000: must be 1 or more and at most 1024, or null"),
+        ("tracking.experiment=" + 600 * "x", f"tracking.experiment={60 * 'x'}...: at most 200 bytes make a name"),
+        ("tracking.experiment=1e3", "tracking.experiment=1000.0: that is no text to Hydra; in quotes it is"),
+        ("label_smoothing=nan", "label_smoothing=nan: must be 0 or more and below 1"),
+        ("optimizer.betas=[nan,0.9]", "optimizer.betas=[nan, 0.9]: must be two numbers"),
+        ("model.dropout=nan", "model.dropout=nan: must be 0 or more and below 1"),
         (
             "objective=test/f1",
             "objective=test/f1: choose one of model/parameters, test/accuracy, test/loss, train/loss; "
@@ -178,6 +184,21 @@ def test_what_cannot_be_trained_is_refused_in_one_line(compose: Compose, overrid
     with pytest.raises(SweepError) as caught:
         compose(override)
     assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model.widths=[99999999999]",),
+        ("model.widths=[4000000000,4000000000]",),
+        ("model.widths=[10000000000000000000000]",),
+        ("model=cnn", "model.channels=[99999999999]"),
+    ],
+)
+def test_a_model_that_no_memory_can_hold_is_refused_with_its_settings(compose: Compose, overrides: list[str]) -> None:
+    with pytest.raises(SweepError, match=r"^model=\w+ with (widths|channels)=\[\d+.*\d\].*: .+") as caught:
+        train.require_fit(compose(*overrides))
     assert "\n" not in str(caught.value)
 
 

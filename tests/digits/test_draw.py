@@ -15,6 +15,8 @@ import pytest
 from conftest import MNIST_ROOT, Project, Started
 from PIL import Image, ImageDraw
 
+from sweep import config, draw, trial
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
 
@@ -81,9 +83,12 @@ def png(*line: tuple[int, int], size: int = 200) -> bytes:
 
 def test_without_a_choice_the_only_champion_of_the_registry_reads(page: Page) -> None:
     assert "reading with reader@champion, " in page.program.out
+    assert ", trained on mnist, test/accuracy 9" in page.program.out
     status, html = page.ask("GET", "/")
     assert status == 200
     assert "read by reader@champion, " in html
+    assert re.search(r"read by reader@champion, .*, trained on mnist, test/accuracy 9\d\.\d\d%", html)
+    assert 'id="note"' not in html
     assert not re.search(r"(src|href)=.?(https?:)?//", html)  # nothing from elsewhere
 
 
@@ -105,8 +110,14 @@ def test_what_is_no_drawing_is_refused_with_a_status_and_a_line(page: Page) -> N
             is_png,
             (422, "the drawing: there is nothing in it; draw one digit, darker or lighter than its ground"),
         ),
-        (b"hello", is_png, (400, "the drawing: it is no image; give a PNG or JPEG file")),
+        (b"hello", is_png, (400, "the drawing: it is no PNG or JPEG image; save it as one")),
         (png(), {"Content_Type": "text/plain"}, (415, "send a drawing as image/png")),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", is_png, (400, "the drawing: it is no PNG or JPEG image; save it as one")),
+        (
+            png(size=1025),
+            is_png,
+            (400, "the drawing: it has more than 1 million pixels; scale it down first"),
+        ),
         (b"x" * (2**20 + 1), is_png, (413, "The data value transmitted exceeds the capacity limit.")),
     ]:
         status, answer = page.ask("POST", "/predict", body, **headers)
@@ -186,3 +197,10 @@ def test_a_stroke_drawn_with_the_mouse_is_read_while_it_grows_and_clear_empties_
     assert words.text == "draw a digit"
     assert probabilities() == []
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_the_page_says_where_a_model_may_read_badly() -> None:
+    classifier = trial.build_classifier(config.compose(["data=digits"]))
+    page = draw.make_app(classifier, "a model", "trained on <digits>").test_client().get("/").text
+    assert "<p>read by a model</p>" in page
+    assert '<p id="note">trained on &lt;digits&gt;</p>' in page

@@ -1,7 +1,10 @@
 """Reading digits from files, by a model that the command line trained."""
 
+import argparse
+import re
 import shutil
-from io import BytesIO
+import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,12 @@ import torch
 from conftest import MNIST_ROOT, Project
 from PIL import Image
 
-from sweep.digits import data, handwriting
+from sweep.arguments import training_command
+from sweep.digits import data, handwriting, predict
 from sweep.digits.train import Classifier, load_classifier
+from sweep.errors import SweepError, told_in_one_line
+from sweep.record import tracking
+from sweep.results import best
 
 NUM_DIGITS = 200
 """Of the test set, evenly over it."""
@@ -26,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_record: Path) -> Pro
     project = Project(tmp_path_factory.mktemp("predict"))
     shutil.copy(empty_record, project.folder / "mlflow.db")
     job = (f"data.root={MNIST_ROOT}", "epochs=1", "optimizer.lr=0.01", "hydra.sweeper.study_name=mine")
-    finished = project.train("-m", *job)
+    finished = project.train("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "model.widths=[512,256]", *job)
     assert finished.status == 0, finished.err
     return project
 
@@ -123,8 +130,10 @@ def files(trained: Project, digits: data.LabelledImages) -> list[str]:
 def test_a_line_for_each_file_names_its_digit(trained: Project, files: list[str], digits: data.LabelledImages) -> None:
     finished = trained.run("predict", *files)
     assert (finished.status, finished.err) == (0, "")
-    study, *lines = finished.out.splitlines()
-    assert study.startswith("study mine: the best of 1 runs by test/accuracy is trial-000 (")
+    reader, *lines = finished.out.splitlines()
+    assert re.match(
+        r"reading with trial-000 of study mine, trained on mnist, test/accuracy 9\d\.\d\d% \(\w+\)$", reader
+    )
     for line, file, digit in zip(lines, files, digits.labels.tolist(), strict=False):
         assert line.startswith(f"{file}: {digit} (")
         assert line.endswith("%)")
@@ -149,7 +158,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
     assert [line.split(":")[0] for line in finished.out.splitlines()[1:]] == files[:2]
     assert finished.err.splitlines() == [
         "error: blank.png: there is nothing in it; draw one digit, darker or lighter than its ground",
-        "error: text.png: it is no image; give a PNG or JPEG file",
+        "error: text.png: it is no PNG or JPEG image; save it as one",
         "error: nowhere.png: there is no such file",
     ]
 
@@ -157,11 +166,13 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
 def test_without_a_model_one_line_says_so(project: Project) -> None:
     for program in ("predict", "draw"):
         for arguments, message in [
-            ((), "no study yet; start one: python "),
+            ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
             (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
         ]:
             finished = project.run(program, *(["x.png"] if program == "predict" else []), *arguments)
-            assert (finished.status, finished.err) == (1, f"error: {message}\n")
+            assert finished.status == 1
+            assert finished.err.startswith(f"error: {message}")
+            assert finished.err.count("\n") == 1
 
 
 def test_a_run_without_a_model_and_a_model_of_other_things_are_refused(trained: Project, tmp_path: Path) -> None:
@@ -183,3 +194,79 @@ def test_a_run_without_a_model_and_a_model_of_other_things_are_refused(trained: 
     assert finished.status == 1
     assert finished.err.startswith(f"error: run={other}: its model tells T-shirt/top, Trouser, ")
     assert finished.err.endswith("apart, not digits; choose another with --study, --experiment, --run or --model\n")
+
+
+def test_names_that_a_terminal_cannot_print_are_shown_as_escapes_and_the_other_files_are_read(
+    trained: Project, files: list[str]
+) -> None:
+    names = ["seven-\u65e5\u672c.png", "not-\udcff-utf8.png", "bell-\x07\x1b[2J.png", f"~/{files[0]}", files[1]]
+    for name in names[:3]:
+        shutil.copy(trained.folder / files[0], trained.folder / name)
+    (trained.folder / "~").mkdir(exist_ok=True)  # which is not what is meant
+    finished = trained.run("predict.py", *names, "--show", HOME=str(trained.folder))
+    assert (finished.status, finished.err) == (0, "")
+    shown = [line.rpartition(": ")[0] for line in finished.out.splitlines()[1:] if not line.startswith("    ")]
+    assert shown == [names[0], r"not-\udcff-utf8.png", r"bell-\x07\x1b[2J.png", names[3], names[4]]
+
+
+def test_letters_that_the_terminal_s_encoding_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = TextIOWrapper(written := BytesIO(), "cp1252")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with told_in_one_line():
+        print("caf\xe9-\u65e5")
+    terminal.flush()
+    assert written.getvalue() == b"caf\xe9-\\u65e5\n"
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([("best", "mnist", 0.98, "a"), ("later", "mnist", 0.97, "b"), ("newest", "digits", 0.99, "c")], "best"),
+        ([("single", "mnist", 0.99, None), ("trial", "mnist", 0.98, "a")], "single"),
+        (
+            [("good", "mnist", 0.97, "a"), ("gridded", "mnist", 0.99, "grid"), ("again", "mnist", 0.99, "confirm")],
+            "good",
+        ),
+        ([("small", "digits", 0.95, "a"), ("clothes", "fashion_mnist", 0.99, "b")], "small"),
+        ([("champion", "mnist", 0.90, "a"), ("better", "mnist", 0.98, "a")], "champion"),
+        ([("champion", "digits", 0.99, "a"), ("other", "mnist", 0.9, "b")], "other"),
+        ([("clothes", "fashion_mnist", 0.99, "b"), ("mine", "unknown-here", 0.99, "c")], None),
+        ([("gridded", "mnist", 0.99, "grid")], None),
+    ],
+)
+def test_the_best_model_of_mnist_reads_and_never_a_grid_s_or_a_confirmation_s(
+    project: Project, runs: list[tuple[str, str, float, str | None]], expected: str | None
+) -> None:
+    client, parents = project.client(), {}
+    for name, trained_on, accuracy, study in runs:
+        if study is not None and study not in parents:
+            extra = {"grid": {tracking.GRID_TAG: "true"}, "confirm": {tracking.CONFIRMS_TAG: "a"}}.get(study, {})
+            parents[study] = client.create_run(
+                "0", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: study} | extra
+            )
+        tags = {tracking.KIND_TAG: "trial"}
+        if study is not None:
+            tags |= {tracking.STUDY_TAG: study, "mlflow.parentRunId": parents[study].info.run_id}
+        run = client.create_run("0", tags=tags, run_name=name)
+        client.log_param(run.info.run_id, "data.name", trained_on)
+        client.log_metric(run.info.run_id, "test/accuracy", accuracy)
+        client.set_terminated(run.info.run_id)
+        if name == "champion":
+            client.create_registered_model("reader")
+            version = client.create_model_version("reader", f"runs:/{run.info.run_id}/model", run.info.run_id)
+            client.set_registered_model_alias("reader", "champion", version.version)
+    parser = argparse.ArgumentParser()
+    best.add_choice(parser)
+    options = parser.parse_args([])
+    if expected is None:
+        with pytest.raises(
+            SweepError, match=r"grids and confirmations apart; choose one of those with --study or --run"
+        ):
+            predict.choose(options)
+        return
+    chosen = predict.choose(options)
+    told = predict.describe(chosen, options.model)
+    assert chosen.name == expected
+    assert f"trained on {chosen.params['data.name']}, test/accuracy {chosen.metrics['test/accuracy']:.2%}" in told
+    assert told.startswith("reader@champion, champion of study a, " if expected == "champion" else expected)
+    assert bool(predict.doubt(chosen)) == (chosen.params["data.name"] != "mnist")

@@ -350,8 +350,8 @@ def test_what_a_record_says_cannot_steer_a_terminal(project: Project) -> None:
     with tracking.open_run("made", "r\x1b[2J", tags={"t": "a\nb", tracking.TRIAL_TAG: "x"}) as run:
         run.log_params({"p": "\x07"})
     found = tracking.find_run(run.run_id)
-    assert (found.name, found.tags["t"], found.params["p"]) == ("r\ufffd[2J", "a\ufffdb", "\ufffd")
-    with pytest.raises(SweepError, match=r"its tag sweep\.trial is damaged: 'x' is no number"):
+    assert (found.name, found.tags["t"], found.params["p"]) == (r"r\x1b[2J", r"a\nb", r"\x07")
+    with pytest.raises(SweepError, match=r"its tag sweep\.trial is damaged"):
         _ = found.trial_number
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
+from sweep.arguments import training_command
 from sweep.record import tracking
 from sweep.record.tracking import RunRecord
 from sweep.results import confirm
@@ -140,13 +141,15 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
 
 def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python "),
+        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
         (("--seeds", "1"), "--seeds=1: must be 2 or more, or there is no spread to see"),
         (("--best", "0"), "--best=0: must be 1 or more"),
     ]:
         finished = project.run("confirm", *arguments)
-        assert (finished.status, finished.err) == (1, f"error: {message}\n")
+        assert finished.status == 1
+        assert finished.err.startswith(f"error: {message}")
+        assert finished.err.count("\n") == 1
 
 
 def test_paths_are_quoted_only_where_hydra_needs_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import Project
 
+from sweep.arguments import training_command
 from sweep.digits import data, predictions
 from sweep.record import tracking
 from sweep.results import conclude as record
@@ -162,7 +163,6 @@ def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: 
         assert remark in words
     assert page.count('class="plotly-graph-div"') == sum(len(plot.figures) for plot in report.draw(facts).values())
     assert "<tr><th>optimizer.lr</th><td>" in page  # the best settings, a line for each
-    assert words.count("optimizer.lr=") == 0  # and not in one run of words
     assert page.count("<img alt=") == 2
     assert all(run.run_id in page for run in facts.trials)
     assert "optimizer.lr: tag(log, interval" in words
@@ -218,11 +218,13 @@ def test_several_objectives_have_a_report_too(project: Project) -> None:
 
 def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), "no study yet; start one: python "),
+        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
     ]:
         finished = project.run("report", *arguments)
-        assert (finished.status, finished.err) == (1, f"error: {message}\n")
+        assert finished.status == 1
+        assert finished.err.startswith(f"error: {message}")
+        assert finished.err.count("\n") == 1
     diverging = ("optimizer=sgd", "optimizer.lr=1e30,1e31", "model.batch_norm=false", "model.widths=[8]")
     project.train("-m", "data=digits", "epochs=1", *diverging, "hydra.sweeper.study_name=broken")
     finished = project.run("report")
