@@ -203,7 +203,7 @@ def test_names_that_a_terminal_cannot_print_are_shown_as_escapes_and_the_other_f
     for name in names[:3]:
         shutil.copy(trained.folder / files[0], trained.folder / name)
     (trained.folder / "~").mkdir(exist_ok=True)  # which is not what is meant
-    finished = trained.run("predict.py", *names, "--show", HOME=str(trained.folder))
+    finished = trained.run("predict", *names, "--show", HOME=str(trained.folder))
     assert (finished.status, finished.err) == (0, "")
     shown = [line.rpartition(": ")[0] for line in finished.out.splitlines()[1:] if not line.startswith("    ")]
     assert shown == [names[0], r"not-\udcff-utf8.png", r"bell-\x07\x1b[2J.png", names[3], names[4]]
