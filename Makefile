@@ -13,11 +13,12 @@ sweep: .venv/installed ## a study of MNIST
 	$(SWEEP)
 
 test: .venv/installed ## every test
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-lint: .venv/installed ## formatting, lint and types
+lint: .venv/installed ## formatting, lint, which room may import which, and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 bench: .venv/installed ## how fast it is, beside what one would write instead; nothing else should run meanwhile

@@ -2,16 +2,16 @@
 
 What a training job needs is here: `Job`, by which it says what it is; `trial()`, to which it reports; the exceptions.
 
-Importing any part of it, also in a launcher's worker process, makes three names known to the configs:
-`${project:NAME}`, the folder NAME under the project's root, whatever the working directory is,
-`${half:NUMBER}`, half of a whole number, 1 or more, and `${help:}`, what --help shows of the config it stands in.
+Importing any part of it, also in a launcher's worker process, makes two names known to the configs:
+`${project:NAME}`, the folder NAME under the project's root, whatever the working directory is, and
+`${half:NUMBER}`, half of a whole number, 1 or more.
 """
 
 import sys
 from pathlib import Path
 
 try:
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
 
     from sweep import interrupts
 except KeyboardInterrupt:  # in the first moments of a command, which cannot do better yet
@@ -21,15 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 OmegaConf.register_resolver("project", lambda name: str(ROOT / name), replace=True)
 OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=True)
-
-
-def _help(*, _root_: DictConfig) -> str:
-    from sweep.digits import help
-
-    return help.text(_root_).replace("$", "$$")  # Hydra fills in a template
-
-
-OmegaConf.register_resolver("help", _help, replace=True)
 
 try:
     from sweep.errors import Pruned, Stopped, SweepError  # the names above must be known first

@@ -1,4 +1,4 @@
-"""The README says what is so: its commands compose, its examples run, its tree is the tree."""
+"""The README and docs/ say what is so: its commands compose, its examples run, its tree is the tree."""
 
 import os
 import re
@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_dir
 from sweep import ROOT, cli
 from sweep.digits import config, data
 
-README = (ROOT / "README.md").read_text()
+PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = "\n".join(PAGES.values())
 SHELL = "\n".join(re.findall(r"^ {4}(.*)$", README, re.MULTILINE)).replace("\\\n", "")
 COMMANDS = sorted(
     {line.split("#")[0].strip() for line in SHELL.splitlines() if re.match(r"(python|make|mlflow) ", line)}
@@ -40,30 +41,33 @@ def test_every_program_and_make_target_that_is_named_exists() -> None:
 
 
 def test_every_module_is_in_the_tree() -> None:
-    for module in (ROOT / "sweep").glob("[!_]*.py"):
-        assert re.search(rf"^ {{8}}{module.name} ", README, re.MULTILINE), module.name
+    tree = PAGES[ROOT / "docs" / "internals.md"]
+    for module in (ROOT / "sweep").rglob("[!_]*.py"):
+        assert re.search(rf"^ {{8,12}}{module.name} ", tree, re.MULTILINE), module.name
 
 
 def test_what_zsh_would_take_for_a_pattern_is_quoted() -> None:
-    for page in (README, (ROOT / "docs" / "scale.md").read_text()):
+    for page in PAGES.values():
         for line in re.findall(r"^ {4}((?:python|sweep) .*)$", page, re.MULTILINE):
             unquoted = re.sub(r"'[^']*'", "", line.split(" #")[0])
             assert not re.search(r"[][(){}*?~]", unquoted.replace("...", "")), line
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (page.parent / target).exists(), target
 
 
 @pytest.fixture
 def copy_with_examples(tmp_path: Path) -> Path:
-    """A copy of the project into which the README's examples have been put as it says."""
+    """A copy of the project into which the examples of docs/digits.md have been put as it says."""
     for folder in ("conf", "sweep"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    for language, name in {"python": r"sweep/\w+\.py", "yaml": r"conf/\w+/\w+\.yaml"}.items():
-        for block in re.finditer(rf"```{language}\n(.*?)```", README, re.DOTALL):
-            target = tmp_path / re.findall(name, README[: block.start()])[-1]
+    page = PAGES[ROOT / "docs" / "digits.md"]
+    for language, name in {"python": r"sweep/digits/\w+\.py", "yaml": r"conf/\w+/\w+\.yaml"}.items():
+        for block in re.finditer(rf"```{language}\n(.*?)```", page, re.DOTALL):
+            target = tmp_path / re.findall(name, page[: block.start()])[-1]
             before = target.read_text() + "\n\n" if target.exists() else ""
             target.write_text(before + block[1])
     return tmp_path

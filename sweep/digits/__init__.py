@@ -1,1 +1,15 @@
-"""The job that ships: a classifier of handwritten digits."""
+"""The job that ships: a classifier of handwritten digits.
+
+Importing it makes `${help:}`, the text of `python sweep/train.py --help`, known to its config.
+"""
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def _help(*, _root_: DictConfig) -> str:
+    from sweep.digits import help
+
+    return help.text(_root_).replace("$", "$$")  # Hydra fills in a template
+
+
+OmegaConf.register_resolver("help", _help, replace=True)

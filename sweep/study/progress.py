@@ -8,12 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from tqdm import tqdm
-
-if TYPE_CHECKING:  # torch takes seconds
-    from sweep.digits.loop import Batches
 
 tqdm.set_lock(threading.RLock())  # its own would also hold for other processes, and is told of as leaked at the end
 
@@ -178,13 +175,18 @@ def _running(one: Running, age: float) -> str:
     return f"trial {one.number}: {epoch}{tqdm.format_interval(age)}"
 
 
+class _Batches(Protocol):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 class LongEpochs:
     """The `batches` of a job, which show on a terminal how far an epoch is that takes longer than a moment.
 
     Only where the job's own lines are shown there: a trial of a study leaves the terminal to the study.
     """
 
-    def __init__(self, batches: "Batches", epochs: int) -> None:
+    def __init__(self, batches: "_Batches", epochs: int) -> None:
         self._batches, self._epochs = batches, epochs
         self._epoch = 0
 
