@@ -49,6 +49,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
 
         yield make
     Singleton.set_state(before)
+    sweeper.register()  # which that state does not hold
 
 
 def refusal(made: Made, *overrides: str) -> str:

@@ -104,7 +104,7 @@ def arguments_of(studied: Studied, program: ModuleType) -> list[str]:
         "rerun": [studied.run_id],
         "confirm": ["--study", "s"],
         "report": ["--study", "s"],
-    }[program.__name__.removeprefix("sweep.")]
+    }[program.__name__.rpartition(".")[2]]
 
 
 def refusal(studied: Studied, program: ModuleType, *more: str) -> str:

@@ -134,7 +134,7 @@ def test_weights_that_break_in_the_last_step_are_no_success(project: Project) ->
         ("hydra.run.dir=/dev/null/x", "hydra.run.dir=/dev/null/x: no files can be written to /dev/null/x"),
         ("model=rnn", "model=rnn: choose one of cnn, mlp"),
         ("data=imagenet", "data=imagenet: choose one of digits, fashion_mnist, mnist"),
-        ("hydra/sweeper=ax", "hydra/sweeper=ax: choose one of basic, optuna"),
+        ("hydra/sweeper=ax", "hydra/sweeper=ax: it would have no effect on a single run"),
         ("model.widths=[3", "model.widths=[3: cannot be read as key=value"),
         ("model.dropout=1.5", "model.dropout=1.5: must be 0 or more and below 1"),
         ("model.widths=[64,0]", "model.widths=[64, 0]: each must be 1 or more"),
