@@ -1,5 +1,6 @@
 """The end of a study: its best trials in its record, its report, and the table that a person reads."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sweep.errors import SweepError, explain, in_one_line, without_password
 from sweep.job import Goal
@@ -33,7 +35,9 @@ def as_recorded(params: Mapping[str, Any], composed: DictConfig) -> dict[str, An
 def _param(key: str, composed: DictConfig) -> str:
     """The name under which a job records the setting, or the choice of the group, `key`."""
     key = key.lstrip("+")
-    value = OmegaConf.select(composed, key.replace("/", "."))
+    value = None
+    with contextlib.suppress(OmegaConfBaseException):  # of a list's length, say
+        value = OmegaConf.select(composed, key.replace("/", "."))
     return f"{key}.name" if isinstance(value, DictConfig) and "name" in value else key
 
 

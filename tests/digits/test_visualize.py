@@ -22,9 +22,9 @@ Compose = Callable[..., Config]
 
 @pytest.fixture(scope="module")
 def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A grid of one trial on the digits, and a newer study that has no trials yet."""
+    """A grid on the digits, and a newer study that has no trials yet."""
     project = Project(tmp_path_factory.mktemp("studies"))
-    small = ("data=digits", "epochs=1", "num_threads=1", "model.widths=[8]", "optimizer.lr=1e-2")
+    small = ("data=digits", "epochs=1", "num_threads=1", "model.widths=[8]", "optimizer.lr=1e-2,2e-2")
     assert project.train("-m", *small, "hydra.sweeper.study_name=digits").status == 0
     experiment = project.client().get_experiment_by_name("digits").experiment_id
     tags = {"sweep.kind": "study", "sweep.study": "empty"}

@@ -292,7 +292,7 @@ def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent
 def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: tracking.RunRecord, project: Project) -> None:
     (file,) = project.folder.glob(f"mlruns/made/{study.run_id}/artifacts/a.txt")
     file.write_bytes(b"\xff")
-    with pytest.raises(RecordError, match=r"the a\.txt of mine: cannot be read"):
+    with pytest.raises(SweepError, match=r"mine: a\.txt: it is damaged: it is no text"):
         tracking.read_text(study, "a.txt")
 
 

@@ -115,3 +115,9 @@ def test_of_a_trial_that_has_not_finished_the_last_reported_value_is_its_end() -
     assert (silent.metrics, silent.params) == ({}, {"lr": 0.1, "x": 1})
     finished = end_of(TrialState.COMPLETE, value=0.7, intermediate_values=reported)
     assert finished.metrics == {"a/accuracy": 0.7}
+
+
+def test_a_length_whose_items_are_not_searched_is_recorded_as_it_is() -> None:
+    composed = OmegaConf.create({"model": {"name": "mlp", "widths": [8]}})
+    params = {"model.widths.length": 1, "model": "mlp"}
+    assert as_recorded(params, composed) == {"model.widths.length": 1, "model.name": "mlp"}
