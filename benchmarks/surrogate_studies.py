@@ -29,6 +29,7 @@ from sweep import ROOT
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.study import study
+from sweep.study.pruners import build_pruner
 
 Curve = Callable[[Mapping[str, Any]], Sequence[float]]
 """From settings to the objective after each epoch."""
@@ -137,7 +138,7 @@ def ours(
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=DIGITS(lambda _: None), config=composed
         )
-        sweeper.sweeper.launcher = Answers(curve, address, name, sweeper.pruner)
+        sweeper.sweeper.launcher = Answers(curve, address, name, build_pruner(composed.hydra.sweeper.pruner))
         with contextlib.redirect_stdout(io.StringIO()):
             sweeper.sweep([*JOB, BATCH_SIZES])
         found = study.find(address, name)

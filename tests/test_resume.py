@@ -39,7 +39,10 @@ def states(project: Project) -> Counter[TrialState]:
 
 
 def start(project: Project, *overrides: str) -> Started:
-    return project.start("train.py", f"output_dir={project.folder / 'multirun'}", *STUDY, *overrides)
+    """The study, with these overrides in place of its own of the same keys."""
+    given = {override.partition("=")[0] for override in overrides}
+    kept = [word for word in STUDY if word.partition("=")[0] not in given]
+    return project.start("train.py", f"output_dir={project.folder / 'multirun'}", *kept, *overrides)
 
 
 def require_agreement(project: Project, n_trials: int) -> list[FrozenTrial]:

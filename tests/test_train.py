@@ -191,7 +191,9 @@ def test_data_that_are_not_there_stop_everything_before_the_first_trial(
     """FashionMNIST's mirror cannot be reached through a proxy at which nobody listens."""
     finished = project.train(*mode, "data=fashion_mnist", "data.root=empty", http_proxy="http://127.0.0.1:9")
     error = one_line_error(finished)
-    assert error.startswith("data.root=empty: no fashion_mnist in empty/FashionMNIST/raw, and no download from http")
+    root = project.folder / "empty"
+    assert error.startswith(f"data.root={root}: no fashion_mnist in {root}/FashionMNIST/raw, and no download from http")
+    assert not root.exists()
     assert "data=digits" in error
     assert project.runs("trial") == project.runs("study") == []
 

@@ -7,6 +7,7 @@ What becomes of an image on its way to a network:
 ImageTransform does the last two; its `inverse` undoes them.
 """
 
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -187,9 +188,12 @@ class _IDXConfig(DataConfig):
     def _fetch(self) -> None:
         """Unpack what is here packed, download what is not, and move each finished file into place; under a lock."""
         torchvision_class = self._torchvision_class()
+        root = Path(self.root)
+        lock = root / f".{self.name}.lock"
+        made = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            with FileLock(Path(self.root) / f".{self.name}.lock"):
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock):
                 if self.is_there():  # by another process, while this one waited
                     return
                 with tempfile.TemporaryDirectory(dir=self.root, prefix=".download-") as temporary:
@@ -198,6 +202,11 @@ class _IDXConfig(DataConfig):
                         downloaded = Path(torchvision_class(temporary, download=True).raw_folder)
                         self._move_in(downloaded / file for file in self.checksums)
         except (RuntimeError, URLError, OSError) as error:
+            if made:
+                with contextlib.suppress(OSError):  # somebody else has put something there
+                    lock.unlink(missing_ok=True)
+                    for folder in made:
+                        folder.rmdir()
             tried = ", ".join(torchvision_class.mirrors)
             raise SweepError(
                 f"data.root={self.root}: no {self.name} in {self.folder}{self._unknown()}, and no download from "

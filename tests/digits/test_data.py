@@ -403,9 +403,9 @@ def test_every_setting_out_of_bounds_is_refused() -> None:
 
 @pytest.fixture
 def arrays_class() -> Iterator[type[DataConfig]]:
-    """The README's example of a data set of one's own."""
-    readme = (ROOT / "README.md").read_text()
-    example = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "ArraysConfig" in block)
+    """The example of a data set of one's own in docs/digits.md."""
+    page = (ROOT / "docs" / "digits.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "ArraysConfig" in block)
     namespace = dict(vars(data))
     exec(example, namespace)
     yield namespace.pop("ArraysConfig")
