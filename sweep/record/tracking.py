@@ -79,6 +79,8 @@ FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 RUN_FILE = ".sweep.run"
 """The file in that folder with the id of the study's run, by which the folder is known to be the study's."""
+MOST_NAMES = 10
+"""Studies that are named to somebody who asks for one that is not there."""
 SECONDS_TO_ANSWER = 5
 SECONDS_OF_PATIENCE = 600
 """How long a database that others have locked, or whose server is away, is waited for."""
@@ -842,7 +844,8 @@ def find_study(name: str | None) -> RunRecord:
     if is_name(name):
         found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{quoted(name)}'", newest=1)
     if not found:
-        raise SweepError(f"study={name}: MLflow knows no study of this name")
+        known = ", ".join(study.tags[STUDY_TAG] for study in studies()[:MOST_NAMES])
+        raise SweepError(f"study={name}: MLflow knows no study of this name{f'; the newest are {known}' * bool(known)}")
     return found[0]
 
 

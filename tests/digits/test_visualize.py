@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line_and_nothing_is_written(two_stu
         (("data=digits", "data.shift=99"), "data.shift=99: must be 0 or more and at most 27 pixels"),
         (("data=mnist", "--study", "digits"), "--study=digits: its trials are on digits, the picture is of mnist; "),
         (("data=digits", "--study", "empty"), "--study=empty: its trials are on no data yet, the picture is of dig"),
-        (("data=digits", "--study", "none"), "study=none: MLflow knows no study of this name"),
+        (("data=digits", "--study", "none"), "study=none: MLflow knows no study of this name; the newest are empty"),
         (("data=digits", "--output", "a.jpg"), "--output=a.jpg: the picture is a PNG; give the name of a file that"),
     ]:
         finished = draw(two_studies, "--output", "refused.png", *arguments)
