@@ -37,6 +37,7 @@ from sqlalchemy.exc import (
 )
 
 from sweep.errors import RecordError, SweepError, TakenOver, concerns_record, require, without_password
+from sweep.files import expanded
 from sweep.outcome import INTERRUPTED as STOPPED_FROM_OUTSIDE
 from sweep.outcome import Outcome
 from sweep.study.journal import Journal
@@ -101,7 +102,7 @@ def absolute(address: str | None) -> str | None:
     require(kind is None, key, without_password(address), f"a URL has // after {kind and kind[0]}")
     require(bool(address.strip()), key, "", "give a path or a URL, or null to keep no record")
     if "://" not in address:
-        return str(Path(address).expanduser().absolute())
+        return str(expanded(address).absolute())
     try:
         url = make_url(address)
     except (ArgumentError, ValueError) as error:
@@ -110,7 +111,7 @@ def absolute(address: str | None) -> str | None:
         return address
     prefix, path = re.fullmatch(r"(file:)?(.*)", url.database or "").groups()  # type: ignore[union-attr]
     require(path not in ("", ":memory:"), key, address, "jobs cannot see it; give a file, as in sqlite:///study.db")
-    return url.set(database=f"{prefix or ''}{Path(path).expanduser().absolute()}").render_as_string(hide_password=False)
+    return url.set(database=f"{prefix or ''}{expanded(path).absolute()}").render_as_string(hide_password=False)
 
 
 @functools.cache

@@ -240,3 +240,9 @@ def test_optuna_dashboard_s_own_reader_opens_the_default_storage(tmp_path: Path)
     backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "optuna.journal"))
     plain = optuna.load_study(study_name="tiny", storage=optuna.storages.JournalStorage(backend))
     assert len(plain.trials) == 2
+
+
+@pytest.mark.parametrize("address", ["~nobody9/x.journal", "sqlite:///~nobody9/x.db"])
+def test_a_storage_in_nobody_s_home_is_refused_in_one_line(address: str) -> None:
+    with pytest.raises(SweepError, match=r"~nobody9 is nobody's home folder; give the path in full$"):
+        study.absolute(address)
