@@ -10,7 +10,7 @@ A job that says nothing works too; each field has a default.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from sweep.errors import SweepError, one_of, require
+from sweep.hooks import Kept, PerExample, Section, Verified
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVE = "objective"
@@ -132,11 +133,30 @@ class Job:
     dataset: Callable[[DictConfig], Dataset | None] = lambda _: None
     """The data that a composed job is trained on, None if it does not say."""
 
-    score: Callable[[Path], Mapping[str, float]] | None = None
-    """Scores the model in a folder that `sweep best` has fetched; the metrics are compared with what was recorded."""
+    model_files: tuple[str, ...] = ()
+    """Names of the files that make a trained model, with which `sweep best` fetches it; empty for all that a run
+    keeps."""
 
-    sections: Callable[..., Any] | None = None
+    verify: Callable[[Path, Kept, bool], Verified] | None = None
+    """Scores the model in a folder, which `sweep best` has fetched from a run; code in it may be run only where the
+    last argument says so. It raises SweepError if the model is not as good as was recorded."""
+
+    per_example: Callable[[Kept, str], PerExample | None] | None = None
+    """How the model of a run did on each example that the named metric was measured on, None if that is not kept.
+    From it come a metric's interval and the selection bias of the best trial."""
+
+    sections: Callable[[Kept], Iterable[Section]] | None = None
     """What a study's report adds for its best trial."""
+
+    again: Callable[[DictConfig, Mapping[str, str]], DictConfig] = lambda settings, _: settings
+    """The recorded settings with which a run is trained again, from those and the run's tags: with what was left to
+    the machine as it was then, and the data where they lie now."""
+
+    differences: Callable[[Kept, Kept], list[str]] | None = None
+    """How what two runs of the same settings have kept differs, besides their metrics; empty if it is the same."""
+
+    circumstances: Mapping[str, str] = field(default_factory=dict)
+    """Tags that the job logs and that may explain why two runs of the same settings differ, with what each tells."""
 
     def __call__(self, task: Task) -> Task:
         """`task`, a function that takes the composed config, as a job that says this about itself."""

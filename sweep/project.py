@@ -1,0 +1,84 @@
+"""The project that a job belongs to: where its record and its files lie, and the job that it names.
+
+    [tool.sweep]
+    job = "train:main"
+
+in a project's pyproject.toml says which function `sweep confirm`, `sweep rerun` and `sweep best` are about. It is the
+person's own file that names it, never a record.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sweep.errors import SweepError, in_one_line
+
+ROOT_VARIABLE = "SWEEP_ROOT"
+"""The environment variable with the root, by which a job in another process finds it."""
+
+
+def root() -> Path:
+    """The folder that holds mlflow.db, mlruns/ and multirun/, and whose repository the git tags speak of."""
+    settled = os.environ.get(ROOT_VARIABLE)
+    return Path(settled) if settled else _of_folder(Path.cwd()) or Path.cwd()
+
+
+def settle(task: Callable[..., Any]) -> None:
+    """Make the root that of the project of `task`, a job's function, unless it is settled already."""
+    if ROOT_VARIABLE not in os.environ:
+        os.environ[ROOT_VARIABLE] = str(_of_task(task) or Path.cwd())
+
+
+def _of_task(task: Callable[..., Any]) -> Path | None:
+    with suppress(TypeError, OSError):  # it has no file
+        return _of_folder(Path(inspect.getfile(inspect.unwrap(task))).resolve().parent)
+    return None
+
+
+def settle_here() -> None:
+    """Make the root that of the working directory; outside of any project, that of this package's own checkout."""
+    if ROOT_VARIABLE not in os.environ:
+        own = Path(__file__).resolve().parents[1]
+        is_checkout = (own / "pyproject.toml").exists()
+        os.environ[ROOT_VARIABLE] = str(_of_folder(Path.cwd()) or (own if is_checkout else Path.cwd()))
+
+
+def _of_folder(folder: Path) -> Path | None:
+    """The nearest of `folder` and its parents with pyproject.toml or .git."""
+    above = (folder, *folder.parents)
+    return next((one for one in above if (one / "pyproject.toml").exists() or (one / ".git").exists()), None)
+
+
+def task() -> Callable[..., Any] | None:
+    """The function of the job that the project's pyproject.toml names, without Hydra's decorator; None if none.
+
+    Raises:
+        SweepError: It cannot be imported.
+    """
+    file = root() / "pyproject.toml"
+    try:
+        named = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("sweep", {}).get("job")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{file}: cannot be read ({in_one_line(error)})") from error
+    if named is None:
+        return None
+    module, _, name = str(named).partition(":")
+    if str(root()) not in sys.path:
+        sys.path.insert(0, str(root()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the job's own modules raise
+        raise SweepError(
+            f"[tool.sweep] job={named}: cannot be imported ({in_one_line(error)}); give MODULE:NAME"
+        ) from error
+    return inspect.unwrap(
+        found, stop=lambda one: hasattr(one, "sweep_job") and not hasattr(one.__wrapped__, "sweep_job")
+    )
