@@ -20,7 +20,9 @@ from sweep.digits.job import PARAMETERS
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
 from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
-from sweep.record import tracking
+from sweep.record.files import read_text
+from sweep.record.runs import RunRecord, naming
+from sweep.record.tags import PARAMETERS_TAG
 from sweep.study.progress import LongEpochs
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def train(cfg: DictConfig) -> None:
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
 
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    trial.log(tags=circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
+    trial.log(tags=circumstances(device, precision) | {PARAMETERS_TAG: str(num_parameters)})
     log.info(
         "%s on %s: %s parameters, %s images, %s, %s, %d threads",
         config.model.name,
@@ -205,16 +207,16 @@ def _described(tensor: torch.Tensor | None) -> str:
     return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def recorded_config(run: tracking.RunRecord) -> Config | None:
+def recorded_config(run: RunRecord) -> Config | None:
     """The settings that `run` was trained with, None where it kept none.
 
     Raises:
         SweepError: Their file is damaged, or its values are not allowed.
     """
-    text = tracking.read_text(run, CONFIG_FILE)
+    text = read_text(run, CONFIG_FILE)
     if text is None:
         return None
-    with tracking.naming(run):
+    with naming(run):
         return _config_in(text)
 
 
