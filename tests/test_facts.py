@@ -1,4 +1,4 @@
-"""What a job says that is data: recorded, read back as it was, and refused where a stranger's is not what it should be."""
+"""What a job says that is data: recorded, read back as it was, and refused in one line where it is damaged."""
 
 import json
 from typing import Any

@@ -1,5 +1,7 @@
 """What the digits job says about itself. Light to import: torch waits inside the functions."""
 
+from dataclasses import replace
+
 from omegaconf import DictConfig
 
 import sweep
@@ -7,6 +9,8 @@ from sweep import Dataset, Metric
 
 SHARE = Metric(direction="maximize", is_share=True)
 LOSS = Metric(direction="minimize")
+HELD_OUT = ("data.validation",)
+"""How many images are held out, and so which."""
 
 PARAMETERS = "model/parameters"
 """The metric that counts what is trained."""
@@ -14,8 +18,8 @@ PARAMETERS = "model/parameters"
 METRICS: dict[str, Metric] = {
     "test/accuracy": SHARE,
     "test/loss": LOSS,
-    "val/accuracy": SHARE,
-    "val/loss": LOSS,
+    "val/accuracy": replace(SHARE, depends_on=HELD_OUT),
+    "val/loss": replace(LOSS, depends_on=HELD_OUT),
     "train/loss": LOSS,
     PARAMETERS: Metric(direction="minimize", decimals=0, is_constant=True),
 }

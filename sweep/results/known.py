@@ -7,7 +7,7 @@ from sweep import project
 from sweep.job import Job
 from sweep.record import files, runs
 from sweep.record.runs import RunRecord
-from sweep.record.tags import JOB_TAG
+from sweep.record.tags import JOB_TAG, PARENT_TAG
 
 
 def job_of(run: RunRecord) -> Job:
@@ -24,9 +24,9 @@ def job_of(run: RunRecord) -> Job:
     if isinstance(own, Job) and measures(own, run):
         return own
     recorded = run.tags.get(JOB_TAG)
-    if recorded is None and (parent := run.tags.get("mlflow.parentRunId")):
+    if not recorded and (parent := run.tags.get(PARENT_TAG)):
         recorded = runs.find_run(parent).tags.get(JOB_TAG)
-    if recorded is None:
+    if not recorded:
         return Job()
     with runs.naming(run):
         return Job.from_facts(recorded)
