@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
-from sweep import ROOT
+from sweep import project
 from sweep.arguments import Parser
 from sweep.digits import config, data, predictions
 from sweep.digits.predictions import Predictions
@@ -223,7 +223,7 @@ def folder_of(study: RunRecord) -> Path:
     with contextlib.suppress(OSError):  # a record can name any folder; its own says whose it is
         if folder.is_absolute() and (folder / RUN_FILE).read_text() == study.run_id:
             return folder
-    return ROOT / "multirun" / as_folder(study.tags[STUDY_TAG])
+    return project.root() / "multirun" / as_folder(study.tags[STUDY_TAG])
 
 
 def table(facts: Facts) -> list[dict[str, Any]]:
