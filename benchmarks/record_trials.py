@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import qmc
 
-from sweep import ROOT
 from sweep.digits import train as digits
 from sweep.digits.job import DIGITS
 from sweep.job import Goal
@@ -31,6 +30,8 @@ from sweep.record.run import NoRun
 from sweep.study import space
 from sweep.study.space import Space
 from sweep.trial import Trial, carry_out
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TABLE = Path(__file__).parent / "trials.csv"
 SETTINGS = (

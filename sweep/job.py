@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import facts
+from sweep import facts, project
 from sweep.errors import SweepError, one_of, require
 from sweep.hooks import Kept, PerExample, Section, Verified
 
@@ -166,7 +166,11 @@ class Job:
     """Tags that the job logs and that may explain why two runs of the same settings differ, with what each tells."""
 
     def __call__(self, task: Task) -> Task:
-        """`task`, a function that takes the composed config, as a job that says this about itself."""
+        """`task`, a function that takes the composed config, as a job that says this about itself.
+
+        Its project is then the one whose root is meant, see `sweep.project`.
+        """
+        project.settle(task)
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:

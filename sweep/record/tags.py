@@ -5,8 +5,9 @@ import functools
 import json
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from sweep import ROOT
+from sweep import project
 from sweep.outcome import Outcome, State
 
 STUDY_TAG = "sweep.study"
@@ -68,13 +69,16 @@ def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict
     return {OBJECTIVE_TAG: ",".join(objectives), DIRECTION_TAG: ",".join(directions)}
 
 
-@functools.cache
 def git_tags() -> dict[str, str]:
-    """The commit that is checked out, and whether files differ from it; nothing outside a repository."""
+    """The commit that is checked out in the job's project, and whether files differ from it; else nothing."""
+    return _git_tags(project.root())
 
+
+@functools.cache
+def _git_tags(folder: Path) -> dict[str, str]:
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:

@@ -35,7 +35,6 @@ def recorded(job: Job, folder: Path) -> list[runs.RunRecord]:
 def test_what_a_job_said_is_recorded_with_single_runs_and_studies_and_known_of_their_trials(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(projects.ROOT_VARIABLE, str(Path(__file__).parents[2]))  # which names another job
     for run in recorded(OTHER, tmp_path):
         assert job_of(run) == Job(metrics=OTHER.metrics, seed="seed")
 
@@ -43,7 +42,6 @@ def test_what_a_job_said_is_recorded_with_single_runs_and_studies_and_known_of_t
 def test_of_a_run_of_the_project_s_own_job_more_is_known_than_was_recorded(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(projects.ROOT_VARIABLE, str(Path(__file__).parents[2]))
     goal = DIGITS.goal({}, "tests", in_study=False)
     with mirror.open_trial(goal, "single", []) as run:
         pass
