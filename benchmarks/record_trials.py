@@ -27,7 +27,7 @@ from sweep.digits import train as digits
 from sweep.digits.job import DIGITS
 from sweep.job import Goal
 from sweep.plugin.sweeper import register
-from sweep.record.tracking import NoRun
+from sweep.record.run import NoRun
 from sweep.study import space
 from sweep.study.space import Space
 from sweep.trial import Trial, carry_out

@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from sweep import ROOT
-from sweep.record.tracking import KIND_TAG
+from sweep.record.tags import KIND_TAG
 
 ALTERNATIVES = ROOT / "benchmarks" / "alternatives"
 ACCURACY = "test/accuracy"

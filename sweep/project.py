@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sweep.errors import SweepError, in_one_line
 
@@ -79,6 +79,9 @@ def task() -> Callable[..., Any] | None:
         raise SweepError(
             f"[tool.sweep] job={named}: cannot be imported ({in_one_line(error)}); give MODULE:NAME"
         ) from error
-    return inspect.unwrap(
-        found, stop=lambda one: hasattr(one, "sweep_job") and not hasattr(one.__wrapped__, "sweep_job")
-    )
+    while not (hasattr(found, "sweep_job") and not hasattr(getattr(found, "__wrapped__", None), "sweep_job")):
+        inner = getattr(found, "__wrapped__", None)
+        if inner is None:
+            break
+        found = inner
+    return cast(Callable[..., Any], found)

@@ -32,7 +32,7 @@ from sweep.outcome import raise_as
 from sweep.study.progress import say_at_once
 
 if TYPE_CHECKING:
-    from sweep.record.tracking import Run
+    from sweep.record.run import Run
     from sweep.study.study import Handle
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Trial:
         run: Run | None = None,
         handle: Handle | None = None,
     ) -> None:
-        from sweep.record.tracking import NoRun
+        from sweep.record.run import NoRun
         from sweep.study.study import NoHandle
 
         self.goal = goal

@@ -29,7 +29,7 @@ from sweep.digits.data import MNISTConfig
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.plugin.workers import PRELOADED
-from sweep.record import tracking
+from sweep.record.tags import KIND_TAG
 
 # A process that has imported everything and is forked for each command: a real process with its own
 # command line, environment and exit status, without the seconds that the imports take.
@@ -133,9 +133,7 @@ class Project:
         """All runs of this kind in the record, first to last."""
         client = self.client()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        return client.search_runs(
-            experiments, f"tags.`{tracking.KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"]
-        )
+        return client.search_runs(experiments, f"tags.`{KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"])
 
 
 def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:

@@ -32,7 +32,8 @@ from sweep.digits.job import (
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
 from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
-from sweep.record import tracking
+from sweep.record.files import read_text
+from sweep.record.runs import RunRecord, naming
 from sweep.study.progress import LongEpochs
 
 log = logging.getLogger(__name__)
@@ -167,16 +168,16 @@ def _loaders(
     }
 
 
-def recorded_config(run: tracking.RunRecord) -> Config | None:
+def recorded_config(run: RunRecord) -> Config | None:
     """The settings that `run` was trained with, None where it kept none.
 
     Raises:
         SweepError: Their file is damaged, or its values are not allowed.
     """
-    text = tracking.read_text(run, CONFIG_FILE)
+    text = read_text(run, CONFIG_FILE)
     if text is None:
         return None
-    with tracking.naming(run):
+    with naming(run):
         try:
             return configs.from_yaml(text)
         except SweepError as error:

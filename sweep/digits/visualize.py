@@ -23,8 +23,10 @@ from sweep.digits import config, data
 from sweep.digits.config import Config
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record import runs
+from sweep.record.connect import connect
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, studies, trials_of
 
 NUM_SHOWN = 16
 COLUMNS = 4
@@ -265,10 +267,10 @@ def find_study(job: Config, name: str | None) -> RunRecord | None:
     """
     if not job.tracking.enabled:
         return None
-    tracking.connect()
+    connect()
     if name is None:
-        return next((study for study in tracking.studies() if job.data.name in _data_of(study)), None)
-    study = tracking.find_study(name)
+        return next((study for study in studies() if job.data.name in _data_of(study)), None)
+    study = runs.find_study(name)
     others = _data_of(study)
     if job.data.name not in others:
         on = ", ".join(sorted(others)) or "no data yet"
@@ -278,12 +280,12 @@ def find_study(job: Config, name: str | None) -> RunRecord | None:
 
 def _data_of(study: RunRecord) -> set[str]:
     """The names of the data sets that its trials were trained on."""
-    return {trial.params["data.name"] for trial in tracking.trials_of(study) if "data.name" in trial.params}
+    return {trial.params["data.name"] for trial in trials_of(study) if "data.name" in trial.params}
 
 
 def log_to(study: RunRecord, path: Path) -> str:
     """Log the picture at `path` to `study`, and say to which."""
-    tracking.MLflowRun(study.run_id).log_file(path)
+    MLflowRun(study.run_id).log_file(path)
     return f"to study {study.name}, as {path.name} among its artifacts"
 
 

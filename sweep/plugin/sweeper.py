@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-    from sweep.record.tracking import Run
+    from sweep.record.run import Run
     from sweep.study.space import Space
     from sweep.study.study import Study
 
@@ -236,7 +236,8 @@ class OptunaSweeper(PluginSweeper):
     @_one_line()
     def sweep(self, arguments: list[str]) -> None:
         say_at_once(f"study {self.name}: checking the search space ...")
-        from sweep.record import tracking
+        from sweep.record.connect import connect
+        from sweep.record.place import require_place
         from sweep.study import samplers, study
 
         impl = self.sweeper
@@ -255,8 +256,8 @@ class OptunaSweeper(PluginSweeper):
         else:
             _require_same(found, directions, facts)
         if checked.goal.is_recorded:
-            tracking.connect()
-            tracking.require_place(checked.goal.experiment)
+            connect()
+            require_place(checked.goal.experiment)
         interrupts.work_begins()
         _make_folder(self.config)
         shared = study.Study(impl.storage, self.name, directions, impl.n_trials, self.folder)
@@ -297,7 +298,8 @@ class OptunaSweeper(PluginSweeper):
         return checked, searched, self._points(searched)
 
     def _search(self, shared: Study, checked: _Checked, searched: Space, launcher: Launcher, num_slots: int) -> None:
-        from sweep.record import mirror, tracking
+        from sweep.record import mirror
+        from sweep.record.lifecycle import keep_running
         from sweep.results import conclude
         from sweep.results.summary import whole_lists, wrapped
         from sweep.study.search import Search, tell_best, write_results
@@ -342,7 +344,7 @@ class OptunaSweeper(PluginSweeper):
                 raise Stopped(stopped)
         shared.close()
         if run.run_id is not None and shared.has_other_owners and not shared.is_complete:
-            tracking.keep_running(run.run_id)
+            keep_running(run.run_id)
         if table:
             print(f"\n{table}")
         if stopped:

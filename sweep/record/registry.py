@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sweep.errors import SweepError, in_one_line, printable
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.runs import RunRecord, find_run, quoted
+from sweep.record.tags import OBJECTIVE_TAG
 
 ALIAS = "champion"
 DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
@@ -61,7 +61,7 @@ def register(run: RunRecord, name: str) -> Registered:
             tags = {
                 DATA_TAG: data,
                 DIGEST_TAG: run.digest,
-                tracking.OBJECTIVE_TAG: _chosen_by(run),
+                OBJECTIVE_TAG: _chosen_by(run),
                 VALUE_TAG: repr(run.metrics[objective]),
             }
             version = mlflow.register_model(f"models:/{logged_model(run)}", name, tags=tags)
@@ -81,7 +81,7 @@ def _compare(
         return True, "the first of its name"
     if champion.version == version.version:
         return True, "as before"
-    theirs = champion.tags.get(tracking.OBJECTIVE_TAG)
+    theirs = champion.tags.get(OBJECTIVE_TAG)
     if theirs != _chosen_by(run):
         return False, f"version {champion.version} was chosen by {theirs}, this one by {_chosen_by(run)}"
     value, best = run.metrics[objective], _value_of(champion)
@@ -92,9 +92,7 @@ def _compare(
 def _best_of(versions: list[ModelVersion], run: RunRecord, version: ModelVersion) -> ModelVersion | None:
     """The best of the other `versions` that were chosen by the same objective."""
     others = [
-        one
-        for one in versions
-        if one.version != version.version and one.tags.get(tracking.OBJECTIVE_TAG) == _chosen_by(run)
+        one for one in versions if one.version != version.version and one.tags.get(OBJECTIVE_TAG) == _chosen_by(run)
     ]
     sign = -1 if run.directions[0] == "minimize" else 1
     return max(others, key=lambda one: sign * _value_of(one), default=None)
@@ -131,7 +129,7 @@ def find_champion(name: str) -> RunRecord:
             f"--model={name}: MLflow's registry has no {name}@{ALIAS}; it has {known}; "
             f"register one: sweep best --register {shlex.quote(name)}"
         )
-    return tracking.find_run(str(champion.run_id))
+    return find_run(str(champion.run_id))
 
 
 def logged_model(run: RunRecord) -> str:
@@ -161,4 +159,4 @@ def _champion(name: str) -> ModelVersion | None:
 
 
 def _versions(name: str) -> list[ModelVersion]:
-    return list(MlflowClient().search_model_versions(f"name = '{tracking.quoted(name)}'"))
+    return list(MlflowClient().search_model_versions(f"name = '{quoted(name)}'"))

@@ -30,8 +30,10 @@ from sweep import ROOT, pytorch
 from sweep.arguments import Parser, path_given
 from sweep.digits import data, exported, loop, train
 from sweep.errors import SweepError, told_in_one_line
-from sweep.record import registry, tracking
-from sweep.record.tracking import RunRecord
+from sweep.record import registry
+from sweep.record.connect import connect
+from sweep.record.files import download, download_model
+from sweep.record.runs import RunRecord, best_of, find_run, find_study, naming, runs_in, trials_of
 
 FLIPS_PER_IMAGE = 0.0002
 """How many more or fewer images may come out right than recorded, for each image: two of MNIST's 10,000.
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trust", action="store_true", help="take the model as MLflow keeps it, and run what is in it")
     options = parser.parse_args(arguments)
     with told_in_one_line():
-        tracking.connect()
+        connect()
         run = find(options)
         if not re.fullmatch(r"[\w-]+", run.run_id):  # it becomes the name of a folder
             raise SweepError(f"run={run.run_id}: no id that MLflow gives")
@@ -82,18 +84,18 @@ def find(options: argparse.Namespace) -> RunRecord:
         SweepError: There is none.
     """
     if options.run:
-        return tracking.find_run(options.run)
+        return find_run(options.run)
     if options.model:
         return registry.find_champion(options.model)
     if options.experiment:
-        where, runs = f"experiment {options.experiment}", tracking.runs_in(options.experiment)
+        where, runs = f"experiment {options.experiment}", runs_in(options.experiment)
         asked = runs[0] if runs else None  # what the newest run was after
     else:
-        parent = tracking.find_study(options.study)
-        where, runs, asked = f"study {parent.name}", tracking.trials_of(parent), parent
+        parent = find_study(options.study)
+        where, runs, asked = f"study {parent.name}", trials_of(parent), parent
     # Of several objectives the first decides.
     objective, direction = (asked.objectives[0], asked.directions[0]) if asked else ("test/accuracy", "maximize")
-    best = tracking.best_of(runs, objective, direction)
+    best = best_of(runs, objective, direction)
     if best is None:
         raise SweepError(f"{where}: none of its {len(runs)} runs has finished with a {objective}")
     print(f"{where}: the best of {len(runs)} runs by {objective} is {best.name} ({best.run_id})")
@@ -124,14 +126,14 @@ def fetch(run: RunRecord, folder: Path, trust: bool = False) -> tuple[data.DataC
         raise SweepError(f"--output={folder}: there is something else in it; choose a new folder")
     folder = folder.resolve()
     above = next(path for path in folder.parents if path.is_dir())
-    with tempfile.TemporaryDirectory(dir=above, prefix=".fetch-") as temporary, tracking.naming(run):
+    with tempfile.TemporaryDirectory(dir=above, prefix=".fetch-") as temporary, naming(run):
         part, logged = Path(temporary) / "part", Path(temporary) / "logged"
         part.mkdir()
-        tracking.download(run, part, (train.CONFIG_FILE, train.WEIGHTS_FILE))
+        download(run, part, (train.CONFIG_FILE, train.WEIGHTS_FILE))
         classifier = train.load_classifier(part)
         settings = data.here(train.load_config(part).data)
         _require_recorded(run, "weights", classifier, settings)
-        tracking.download_model(registry.logged_model(run), logged)
+        download_model(registry.logged_model(run), logged)
         doubt = _put_model(classifier, settings, logged, part / "model", trust)
         _require_recorded(run, "MLflow model", pytorch.load_model(part / "model"), settings)
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweep.errors import SweepError, explain, in_one_line, without_password
 from sweep.job import Goal
-from sweep.record import tracking
-from sweep.record.tracking import Run, RunRecord
+from sweep.record.pages import where_to_look
+from sweep.record.run import Run
+from sweep.record.runs import RunRecord, find_run, front_of, trials_of
+from sweep.record.tags import ERROR_TAG, STUDY_TAG
 from sweep.results import summary, trust
 from sweep.study import space
 from sweep.study.search import none_finished
@@ -93,9 +95,9 @@ def conclude(run: Run, searched: list[str], failure: Exception | None = None, fi
     """
     if run.run_id is None:
         return ""
-    study = tracking.find_run(run.run_id)
-    trials = tracking.trials_of(study)
-    front = tracking.front_of(trials, study.objectives, study.directions)
+    study = find_run(run.run_id)
+    trials = trials_of(study)
+    front = front_of(trials, study.objectives, study.directions)
     if not front:
         raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
     notes = []
@@ -125,8 +127,8 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
         facts = report.gather(study)
         return facts.remarks, report.where(study, report.write(facts))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
-        again = f"sweep report --study {study.tags[tracking.STUDY_TAG]}"
-        look, *more = tracking.where_to_look(study)
+        again = f"sweep report --study {study.tags[STUDY_TAG]}"
+        look, *more = where_to_look(study)
         return [], [
             f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
             f"look    {look}",
@@ -137,5 +139,5 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
 def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
     if not trials:
         return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
-    reasons = [run.tags[tracking.ERROR_TAG] for run in trials if tracking.ERROR_TAG in run.tags]
+    reasons = [run.tags[ERROR_TAG] for run in trials if ERROR_TAG in run.tags]
     return SweepError(none_finished(len(trials), reasons))

@@ -31,8 +31,12 @@ from sweep.digits.predictions import Predictions
 from sweep.digits.train import CONFIG_FILE, recorded_config
 from sweep.errors import SweepError, in_one_line, told_in_one_line
 from sweep.files import as_folder, replacing
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.connect import connect
+from sweep.record.files import read_text
+from sweep.record.pages import where_to_look
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, curve_of, find_study, front_of, naming, trials_of
+from sweep.record.tags import FOLDER_TAG, RUN_FILE, STUDY_TAG
 from sweep.results import plots, summary, trust
 from sweep.results.importance import importances
 from sweep.study import space
@@ -64,7 +68,7 @@ class Facts(NamedTuple):
     @property
     def name(self) -> str:
         """The study's."""
-        return self.study.tags[tracking.STUDY_TAG]
+        return self.study.tags[STUDY_TAG]
 
     @property
     def objective(self) -> str:
@@ -88,8 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     options = parser.parse_args(arguments)
     with told_in_one_line():
-        tracking.connect()
-        facts = gather(tracking.find_study(options.study))
+        connect()
+        facts = gather(find_study(options.study))
         path = write(facts)
     print(
         summary.tell(
@@ -100,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def where(study: RunRecord, page: Path | None) -> list[str]:
     """The lines that say where to look: at the `page`, if it was made, and in MLflow."""
-    look, *more = tracking.where_to_look(study)
+    look, *more = where_to_look(study)
     return [
         *([f"report  {os.path.relpath(page)}"] if page else []),
         f"look    {look}",
@@ -114,14 +118,14 @@ def gather(study: RunRecord) -> Facts:
     Raises:
         SweepError: No trial has finished, or it has no search space recorded.
     """
-    trials = tracking.trials_of(study)
-    front = tracking.front_of(trials, study.objectives, study.directions)
+    trials = trials_of(study)
+    front = front_of(trials, study.objectives, study.directions)
     if not front:
         raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so there is no best one")
-    recorded = tracking.read_text(study, SPACE_FILE)
+    recorded = read_text(study, SPACE_FILE)
     if recorded is None:
         raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
-    with tracking.naming(study):
+    with naming(study):
         dimensions = space.from_json(recorded)
     scored = [one for one in trials if _is_scored(one, study.objectives[0])]
     plotted = [_plotted(one, study, dimensions) for one in scored]
@@ -144,7 +148,7 @@ def _plotted(run: RunRecord, study: RunRecord, dimensions: dict[str, BaseDistrib
         is_pruned=run.status == "KILLED",
         value=run.metrics[objective],
         settings={key: value for key, value in values.items() if value is not None},
-        curve=tracking.curve_of(run, objective),
+        curve=curve_of(run, objective),
     )
 
 
@@ -183,7 +187,7 @@ def write(facts: Facts) -> Path:
     Returns:
         Where the page is.
     """
-    run = tracking.MLflowRun(facts.study.run_id)
+    run = MLflowRun(facts.study.run_id)
     figures = draw(facts)
     rows = table(facts)
     evaluation = None
@@ -209,17 +213,17 @@ def write(facts: Facts) -> Path:
             folder.mkdir()
             for name, content in evaluation.files.items():
                 (folder / name).write_bytes(content)
-            tracking.MLflowRun(facts.front[0].run_id).log_folder(Path(temporary))
+            MLflowRun(facts.front[0].run_id).log_folder(Path(temporary))
     return path
 
 
 def folder_of(study: RunRecord) -> Path:
     """Where the files of `study` lie, or would if it had run here."""
-    folder = Path(study.tags.get(tracking.FOLDER_TAG, ""))
+    folder = Path(study.tags.get(FOLDER_TAG, ""))
     with contextlib.suppress(OSError):  # a record can name any folder; its own says whose it is
-        if folder.is_absolute() and (folder / tracking.RUN_FILE).read_text() == study.run_id:
+        if folder.is_absolute() and (folder / RUN_FILE).read_text() == study.run_id:
             return folder
-    return ROOT / "multirun" / as_folder(study.tags[tracking.STUDY_TAG])
+    return ROOT / "multirun" / as_folder(study.tags[STUDY_TAG])
 
 
 def table(facts: Facts) -> list[dict[str, Any]]:
@@ -313,7 +317,7 @@ class _Evaluation(NamedTuple):
         if found is None or job is None:
             return None
         settings = job.data
-        with tracking.naming(best):
+        with naming(best):
             confusion = predictions.confusion_matrix(found, len(settings.classes))
         per_class = predictions.accuracy_per_class(confusion)
         rows = [
@@ -401,7 +405,7 @@ def _sections(facts: Facts, figures: dict[str, plots.Plot], evaluation: _Evaluat
     yield f"<p>{escape(counts)}; searched for the best {escape(objectives)}</p>"
     yield from _best(facts)
     yield from (f'<p class="remark">{escape(remark)}</p>' for remark in facts.remarks)
-    confirmation = tracking.read_text(facts.study, CONFIRMATION_FILE)
+    confirmation = read_text(facts.study, CONFIRMATION_FILE)
     if confirmation:
         yield f"<h2>Confirmed with fresh seeds</h2><pre>{escape(confirmation)}</pre>"
         if facts.best.name not in confirmation:
@@ -423,7 +427,7 @@ def _sections(facts: Facts, figures: dict[str, plots.Plot], evaluation: _Evaluat
         )
     yield "<h2>All trials</h2>"
     yield _table_of(facts, summary.ranked(facts.trials, facts.study.objectives, facts.study.directions))
-    composed = tracking.read_text(facts.study, CONFIG_FILE)
+    composed = read_text(facts.study, CONFIG_FILE)
     if composed:
         yield f"<h2>The composed config</h2><pre>{escape(composed)}</pre>"
 

@@ -26,8 +26,27 @@ from sweep.digits.job import DIGITS, PARAMETERS
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
 from sweep.job import Goal
 from sweep.outcome import INTERRUPTED, Outcome
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.connect import connect
+from sweep.record.files import download, files_of
+from sweep.record.lifecycle import open_run
+from sweep.record.runs import RunRecord, find_run, history_of, naming, trials_of
+from sweep.record.tags import (
+    COMMIT_TAG,
+    COPY_TAG,
+    DEVICE_TAG,
+    DIRECTION_TAG,
+    DIRTY_TAG,
+    ERROR_TAG,
+    KIND_TAG,
+    OBJECTIVE_TAG,
+    OVERRIDES_TAG,
+    PRECISION_TAG,
+    PROCESSOR_TAG,
+    RERUN_TAG,
+    STOPPED_TAG,
+    THREADS_TAG,
+    TORCH_TAG,
+)
 from sweep.study.study import Handle
 from sweep.trial import Trial, carry_out
 
@@ -98,8 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     _show_epochs()
     with told_in_one_line():  # after Ctrl-C MLflow has the new run as FAILED, interrupted
-        tracking.connect()
-        run = tracking.find_run(options.run)
+        connect()
+        run = find_run(options.run)
         require_trained(run)
         with tempfile.TemporaryDirectory(prefix="rerun-") as folder:
             again, compared = rerun(run, Path(folder))
@@ -118,19 +137,19 @@ def _show_epochs() -> None:
 def require_trained(run: RunRecord) -> None:
     """Raise a SweepError unless `run` is one of a training that has ended."""
     at = f"run={run.run_id}: {run.name} is"
-    if run.tags.get(tracking.KIND_TAG) == "study":
-        trials = tracking.trials_of(run)
+    if run.tags.get(KIND_TAG) == "study":
+        trials = trials_of(run)
         such = f", such as {trials[0].name}: sweep rerun {trials[0].run_id}" if trials else "; it has none"
         raise SweepError(f"{at} a study; give one of its trials{such}")
-    if tracking.COPY_TAG in run.tags:
+    if COPY_TAG in run.tags:
         raise SweepError(f"{at} a copy and was not trained itself; {_instead_of_copy(run)}")
     if run.status == "RUNNING":
         raise SweepError(f"{at} still RUNNING, or its process has died; give a run that has ended")
 
 
 def _instead_of_copy(run: RunRecord) -> str:
-    number = run.whole_number(tracking.COPY_TAG, -1)
-    siblings = tracking.trials_of(tracking.find_run(run.tags.get("mlflow.parentRunId", "")))
+    number = run.whole_number(COPY_TAG, -1)
+    siblings = trials_of(find_run(run.tags.get("mlflow.parentRunId", "")))
     twin = next((one for one in siblings if one.trial_number == number), None)
     return f"its twin was: sweep rerun {twin.run_id}" if twin else f"trial {number} was, which is gone"
 
@@ -155,7 +174,7 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
     recorded = folder / "recorded"
     recorded.mkdir()
     _download(run, recorded)
-    with tracking.naming(run):
+    with naming(run):
         config = _as_it_was(run, train.load_config(recorded))
         if run.status == "FINISHED":  # what there is to compare with is read before it takes a training
             train.load_classifier(recorded)
@@ -166,7 +185,7 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
             f"data.root={config.data.root}: this is another {config.data.name} than the run was trained on "
             f"(digest {digest}, recorded {run.digest or 'none'}); point SWEEP_DATA_ROOT to the one that it was"
         )
-    last_epoch = max((epoch for history in tracking.history_of(run).values() for epoch in history), default=0)
+    last_epoch = max((epoch for history in history_of(run).values() for epoch in history), default=0)
     handle = None
     if _was_stopped(run):
         if not last_epoch:
@@ -180,23 +199,23 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
 
 
 def _download(run: RunRecord, folder: Path) -> None:
-    if train.CONFIG_FILE not in tracking.files_of(run):
+    if train.CONFIG_FILE not in files_of(run):
         raise SweepError(
             f"run={run.run_id}: {run.name} is {run.status} and has no {train.CONFIG_FILE} to train it from; "
             "give a run that was trained"
         )
-    tracking.download(run, folder, (train.CONFIG_FILE,))
+    download(run, folder, (train.CONFIG_FILE,))
     if run.status == "FINISHED":
-        tracking.download(run, folder, (train.WEIGHTS_FILE,))
+        download(run, folder, (train.WEIGHTS_FILE,))
 
 
 def _was_stopped(run: RunRecord) -> bool:
-    return run.status == "KILLED" or run.tags.get(tracking.ERROR_TAG) == INTERRUPTED
+    return run.status == "KILLED" or run.tags.get(ERROR_TAG) == INTERRUPTED
 
 
 def _as_it_was(run: RunRecord, config: Config) -> Config:
     """The settings with what `auto` and null came to in `run`, as far as that was recorded and can be had."""
-    device = run.tags.get(tracking.DEVICE_TAG, config.device)
+    device = run.tags.get(DEVICE_TAG, config.device)
     try:
         loop.pick_device(device)
     except SweepError:
@@ -205,25 +224,25 @@ def _as_it_was(run: RunRecord, config: Config) -> Config:
         config,
         data=data.here(config.data),
         device=device,
-        precision=run.tags.get(tracking.PRECISION_TAG, config.precision),
-        num_threads=run.whole_number(tracking.THREADS_TAG, 0) or config.num_threads,
+        precision=run.tags.get(PRECISION_TAG, config.precision),
+        num_threads=run.whole_number(THREADS_TAG, 0) or config.num_threads,
     )
 
 
 def _train(run: RunRecord, config: Config, trial: Trial) -> tuple[RunRecord, str]:
     """The new run, and how it ended: FINISHED, or what it said; as `run` where it got as far as that was stopped."""
     tags = {
-        tracking.KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
-        tracking.RERUN_TAG: run.run_id,
+        KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
+        RERUN_TAG: run.run_id,
     }
-    kept = (tracking.OBJECTIVE_TAG, tracking.DIRECTION_TAG, tracking.OVERRIDES_TAG)
+    kept = (OBJECTIVE_TAG, DIRECTION_TAG, OVERRIDES_TAG)
     tags |= {key: run.tags[key] for key in kept if key in run.tags}
     ended = _ending(run) if _was_stopped(run) else FINISHED
     run_id = ""
     try:
         with (
             contextlib.suppress(Stopped),
-            tracking.open_run(config.tracking.experiment, f"rerun-of-{run.name}", tags=tags) as record,
+            open_run(config.tracking.experiment, f"rerun-of-{run.name}", tags=tags) as record,
         ):
             run_id = record.run_id
             trial.run = record
@@ -233,12 +252,12 @@ def _train(run: RunRecord, config: Config, trial: Trial) -> tuple[RunRecord, str
         if not run_id or not (isinstance(error, SweepError) or run.status == "FAILED"):
             raise
         ended = in_one_line(error)
-    return tracking.find_run(run_id), ended
+    return find_run(run_id), ended
 
 
 def _ending(run: RunRecord) -> str:
-    stopped = run.tags.get(tracking.STOPPED_TAG, "")
-    return FINISHED if run.status == "FINISHED" else run.tags.get(tracking.ERROR_TAG, stopped)
+    stopped = run.tags.get(STOPPED_TAG, "")
+    return FINISHED if run.status == "FINISHED" else run.tags.get(ERROR_TAG, stopped)
 
 
 def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, folder_now: Path) -> Comparison:
@@ -268,7 +287,7 @@ def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, fold
 
 def _measured(run: RunRecord) -> dict[str, dict[int, float]]:
     """The metrics of `run` by epoch, but for the number of parameters, which runs have once, or in every epoch."""
-    return {name: values for name, values in tracking.history_of(run).items() if name != PARAMETERS}
+    return {name: values for name, values in history_of(run).items() if name != PARAMETERS}
 
 
 def differing_metrics(
@@ -309,12 +328,12 @@ def why(then: RunRecord, now: RunRecord) -> list[str]:
     """What may make two runs of the same settings differ, from what is recorded of both."""
     reasons, unknown = [], []
     for key, what in {
-        tracking.COMMIT_TAG: "the code",
-        tracking.TORCH_TAG: "torch",
-        tracking.DEVICE_TAG: "the device",
-        tracking.PROCESSOR_TAG: "the processor",
-        tracking.PRECISION_TAG: "the precision",
-        tracking.THREADS_TAG: "the number of threads",
+        COMMIT_TAG: "the code",
+        TORCH_TAG: "torch",
+        DEVICE_TAG: "the device",
+        PROCESSOR_TAG: "the processor",
+        PRECISION_TAG: "the precision",
+        THREADS_TAG: "the number of threads",
     }.items():
         a, b = (run.tags.get(key) for run in (then, now))
         if a is None:
@@ -324,12 +343,12 @@ def why(then: RunRecord, now: RunRecord) -> list[str]:
     if unknown:
         reasons.append(f"{', '.join(unknown)}: not recorded then")
     for when, run in {"then": then, "now": now}.items():
-        if run.tags.get(tracking.DIRTY_TAG) == "true":
+        if run.tags.get(DIRTY_TAG) == "true":
             reasons.append(f"the code: some files were not as committed {when}, and may have mattered")
-    if now.tags.get(tracking.THREADS_TAG, "1") != "1":
-        reasons.append(f"{now.tags[tracking.THREADS_TAG]} threads: they may add in another order each time")
-    if now.tags.get(tracking.DEVICE_TAG, "cpu") != "cpu":
-        reasons.append(f"{now.tags[tracking.DEVICE_TAG]}: some of its kernels may add in another order each time")
+    if now.tags.get(THREADS_TAG, "1") != "1":
+        reasons.append(f"{now.tags[THREADS_TAG]} threads: they may add in another order each time")
+    if now.tags.get(DEVICE_TAG, "cpu") != "cpu":
+        reasons.append(f"{now.tags[DEVICE_TAG]}: some of its kernels may add in another order each time")
     return reasons or ["nothing that is recorded: same code, versions and processor, one thread; is the record intact?"]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sweep.outcome import INTERRUPTED
-from sweep.record.tracking import COPY_TAG, ERROR_TAG, STOPPED_TAG, STUDY_TAG, RunRecord
+from sweep.record.runs import RunRecord
+from sweep.record.tags import COPY_TAG, ERROR_TAG, STOPPED_TAG, STUDY_TAG
 from sweep.study.progress import terminal_width
 
 MOST_ROWS = 50

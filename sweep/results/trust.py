@@ -11,8 +11,8 @@ import numpy as np
 from sweep.digits import predictions
 from sweep.digits.predictions import PREDICTIONS_FILE, MissingPredictionsError, Predictions
 from sweep.errors import SweepError
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.files import download, files_of
+from sweep.record.runs import RunRecord
 from sweep.results.summary import value_in_words
 from sweep.results.uncertainty import flattery, interval
 
@@ -76,10 +76,10 @@ def _judge(best: RunRecord, split: str, candidates: Sequence[RunRecord], objecti
 
 def predictions_of(run: RunRecord, split: str) -> Predictions | None:
     """What the model of `run` took the images of `split` for, None if the run has kept none; damaged ones are told."""
-    if PREDICTIONS_FILE not in tracking.files_of(run):
+    if PREDICTIONS_FILE not in files_of(run):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        tracking.download(run, Path(folder), [PREDICTIONS_FILE])
+        download(run, Path(folder), [PREDICTIONS_FILE])
         try:
             return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
         except MissingPredictionsError:

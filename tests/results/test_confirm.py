@@ -7,8 +7,9 @@ import pytest
 from conftest import Project
 
 from sweep.arguments import training_command
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.connect import connect
+from sweep.record.runs import RunRecord, find_study, trials_of
+from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, OVERRIDES_TAG, STUDY_TAG
 from sweep.results import confirm
 from sweep.results.confirm import Candidate, Verdict
 
@@ -29,16 +30,13 @@ def run(number: int, value: float, **tags: str) -> RunRecord:
 
 
 def study(objective: str = "test/accuracy", direction: str = "maximize") -> RunRecord:
-    tags = {tracking.STUDY_TAG: "s", tracking.OBJECTIVE_TAG: objective, tracking.DIRECTION_TAG: direction}
+    tags = {STUDY_TAG: "s", OBJECTIVE_TAG: objective, DIRECTION_TAG: direction}
     return run(0, 0.0, **tags)._replace(name="s")
 
 
 def again(values: dict[str, list[float]]) -> list[RunRecord]:
     pairs = [(name, value) for name, group in values.items() for value in group]
-    return [
-        run(i, value, **{tracking.OVERRIDES_TAG: f"experiment={name} seed={i}"})
-        for i, (name, value) in enumerate(pairs)
-    ]
+    return [run(i, value, **{OVERRIDES_TAG: f"experiment={name} seed={i}"}) for i, (name, value) in enumerate(pairs)]
 
 
 CHOSEN = [run(7, 0.99), run(3, 0.98), run(5, 0.97)]
@@ -129,11 +127,11 @@ def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_f
 def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Project) -> None:
     widths = "model.widths=[8],[16]"
     assert project.train("-m", *SMALL, widths, "seed=0,1", "hydra.sweeper.study_name=seeds").status == 0
-    tracking.connect()
-    found = tracking.find_study("seeds")
+    connect()
+    found = find_study("seeds")
     chosen = confirm.choose(found, 5)
     assert sorted(one.setting("model.widths") for one in chosen) == ["[16]", "[8]"]
-    best = max(tracking.trials_of(found), key=lambda run: run.metrics["test/accuracy"])
+    best = max(trials_of(found), key=lambda run: run.metrics["test/accuracy"])
     assert chosen[0].metrics["test/accuracy"] == best.metrics["test/accuracy"]
     assert "seed=choice(2,3)" in confirm.command(found, chosen, 2, "again", [])
     assert confirm._name_for(found, chosen, 2) == "seeds-confirm-2x2"

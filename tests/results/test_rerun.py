@@ -12,8 +12,19 @@ import torch
 from conftest import Finished, Project
 from mlflow.entities import Run
 
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.runs import RunRecord
+from sweep.record.tags import (
+    COMMIT_TAG,
+    DEVICE_TAG,
+    DIRTY_TAG,
+    PRECISION_TAG,
+    PROCESSOR_TAG,
+    RERUN_TAG,
+    STUDY_TAG,
+    THREADS_TAG,
+    TORCH_TAG,
+    TRIAL_TAG,
+)
 from sweep.results.rerun import differing_metrics, differing_weights, why
 
 # A grid of three learning rates, of which it is certain how they end: one is pruned after its first epoch, with
@@ -65,7 +76,7 @@ def test_a_run_trained_again_on_one_thread_is_the_same_bit_for_bit(trained: Proj
     assert again.info.status == "FINISHED"
     assert again.info.experiment_id == run.info.experiment_id
     assert again.info.run_name == f"rerun-of-{run.info.run_name}"
-    assert again.data.tags[tracking.RERUN_TAG] == run.info.run_id
+    assert again.data.tags[RERUN_TAG] == run.info.run_id
     assert again.data.metrics == run.data.metrics
     assert finished.out.endswith(f"recorded as {again.info.run_name} ({again.info.run_id})\n")
 
@@ -99,7 +110,7 @@ def test_reruns_are_no_trials_of_the_study_and_are_not_found_as_its_best(trained
     for choice in ("--study", "s"), ("--experiment", "digits"):
         assert f"of 3 runs by test/accuracy is {run.info.run_name} ({run.info.run_id})" in trained.best(*choice).out
     again = trained.runs("rerun")[-1]
-    assert {"mlflow.parentRunId", tracking.STUDY_TAG, tracking.TRIAL_TAG}.isdisjoint(again.data.tags)
+    assert {"mlflow.parentRunId", STUDY_TAG, TRIAL_TAG}.isdisjoint(again.data.tags)
 
 
 def test_a_metric_that_was_tampered_with_is_named_with_its_epoch(trained: Project) -> None:
@@ -164,7 +175,7 @@ def test_an_interrupted_run_is_compared_up_to_the_epoch_it_reached_and_an_interr
 def test_what_cannot_be_trained_again_is_told_in_one_line(trained: Project) -> None:
     client = trained.client()
     (study,) = trained.runs("study")
-    first = min(trained.runs("trial"), key=lambda run: run.data.tags[tracking.TRIAL_TAG])
+    first = min(trained.runs("trial"), key=lambda run: run.data.tags[TRIAL_TAG])
     experiment, parent = study.info.experiment_id, {"mlflow.parentRunId": study.info.run_id}
     copy = client.create_run(experiment, run_name="c", tags=parent | {"sweep.copy_of": "0", "sweep.trial": "8"})
     bare = client.create_run(experiment, run_name="bare")
@@ -191,8 +202,8 @@ def test_what_cannot_be_trained_again_is_told_in_one_line(trained: Project) -> N
 
 def record(**tags: str) -> RunRecord:
     alike = {
-        tracking.COMMIT_TAG: "abc", tracking.DIRTY_TAG: "false", tracking.TORCH_TAG: "2.15", tracking.DEVICE_TAG: "cpu",
-        tracking.PROCESSOR_TAG: "AVX512", tracking.PRECISION_TAG: "float32", tracking.THREADS_TAG: "1",
+        COMMIT_TAG: "abc", DIRTY_TAG: "false", TORCH_TAG: "2.15", DEVICE_TAG: "cpu",
+        PROCESSOR_TAG: "AVX512", PRECISION_TAG: "float32", THREADS_TAG: "1",
     }  # fmt: skip
     return RunRecord("id", "1", "run", "FINISHED", {}, {}, alike | tags, 1.0)
 
@@ -200,13 +211,13 @@ def record(**tags: str) -> RunRecord:
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [
-        (tracking.COMMIT_TAG, "def", "the code: abc then, def now"),
-        (tracking.DIRTY_TAG, "true", "the code: some files were not as committed now, and may have mattered"),
-        (tracking.TORCH_TAG, "2.16", "torch: 2.15 then, 2.16 now"),
-        (tracking.PROCESSOR_TAG, "AVX2", "the processor: AVX512 then, AVX2 now"),
-        (tracking.PRECISION_TAG, "bfloat16", "the precision: float32 then, bfloat16 now"),
-        (tracking.THREADS_TAG, "2", "2 threads: they may add in another order each time"),
-        (tracking.DEVICE_TAG, "cuda", "cuda: some of its kernels may add in another order each time"),
+        (COMMIT_TAG, "def", "the code: abc then, def now"),
+        (DIRTY_TAG, "true", "the code: some files were not as committed now, and may have mattered"),
+        (TORCH_TAG, "2.16", "torch: 2.15 then, 2.16 now"),
+        (PROCESSOR_TAG, "AVX2", "the processor: AVX512 then, AVX2 now"),
+        (PRECISION_TAG, "bfloat16", "the precision: float32 then, bfloat16 now"),
+        (THREADS_TAG, "2", "2 threads: they may add in another order each time"),
+        (DEVICE_TAG, "cuda", "cuda: some of its kernels may add in another order each time"),
     ],
 )
 def test_what_may_have_made_a_difference_is_told(tag: str, value: str, reason: str) -> None:
