@@ -148,8 +148,12 @@ def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"breakable": _breakable, "drawn": _drawn, "base64": lambda png: base64.b64encode(png).decode()}
+    made.filters |= {"breakable": _breakable, "drawn": _drawn, "base64": _in_base64}
     return made
+
+
+def _in_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _breakable(name: str) -> Markup:
