@@ -21,9 +21,13 @@ OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=
 
 try:
     from sweep.errors import Pruned, Stopped, SweepError  # the names above must be known first
+    from sweep.hooks import Kept, PerExample, Section, Verified
     from sweep.job import Dataset, Job, Metric
     from sweep.trial import Trial, trial
 except KeyboardInterrupt:
     sys.exit(130)
 
-__all__ = ["Dataset", "Job", "Metric", "Pruned", "Stopped", "SweepError", "Trial", "interrupts", "trial"]
+__all__ = [
+    "Dataset", "Job", "Kept", "Metric", "PerExample", "Pruned", "Section", "Stopped", "SweepError", "Trial",
+    "Verified", "interrupts", "trial",
+]  # fmt: skip

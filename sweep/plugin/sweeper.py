@@ -336,7 +336,7 @@ class OptunaSweeper(PluginSweeper):
                 raise lost
             if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
-                table = conclude.conclude(run, keys, search.failure, [results])
+                table = conclude.conclude(run, dimensions, self.job, search.failure, [results])
                 table = table or tell_best(shared, self.job, goal.objectives, results)
             if stop.reason and not shared.is_complete:
                 stopped = f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials"
