@@ -20,6 +20,7 @@ from sweep.record.tags import (
     DIRECTION_TAG,
     FOLDER_TAG,
     GRID_TAG,
+    JOB_TAG,
     KIND_TAG,
     RUN_FILE,
     STUDY_TAG,
@@ -83,6 +84,7 @@ def open_study(
         **_goal_tags(goal),
         KIND_TAG: "study",
         STUDY_TAG: name,
+        **_facts_tag(goal),
         **overrides_tag(overrides),
         **({CONFIRMS_TAG: confirms} if confirms else {}),
         **({GRID_TAG: "true"} if is_grid else {}),
@@ -124,9 +126,14 @@ def _open(
 ) -> AbstractContextManager[Run]:
     tags = {**tags, KIND_TAG: "trial", **overrides_tag(overrides)}
     if parent is None:
+        tags |= _facts_tag(goal)
         return open_run(goal.experiment, name, tags=tags, outcome=outcome, active=goal.active_run)
     tags |= {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
     return open_run(goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome, active=goal.active_run)
+
+
+def _facts_tag(goal: Goal) -> dict[str, str]:
+    return {JOB_TAG: goal.facts} if goal.facts else {}
 
 
 def _goal_tags(goal: Goal) -> dict[str, str]:

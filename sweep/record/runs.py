@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mlflow.entities import Run as RunEntity
 from mlflow.tracking import MlflowClient
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.errors import SweepError, printable
 from sweep.files import is_name
 from sweep.outcome import INTERRUPTED, Outcome, State
@@ -160,7 +160,7 @@ def find_study(name: str | None) -> RunRecord:
     if name is None:
         newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
         if newest is None:
-            raise SweepError(f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}")
+            raise SweepError(f"no study yet; start one: {study_command()}")
         return newest
     found = []
     if is_name(name):
