@@ -79,6 +79,12 @@ class Trial:
         self._latest: dict[str, float] = {}
         self._in_step: set[str] = set()
         self._has_ended = False
+        self._stopped: Stopped | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that the job can report; empty if it may report any."""
+        return tuple(self._job.metrics)
 
     @property
     def name(self) -> str:
@@ -94,7 +100,8 @@ class Trial:
             of: The last step, if that is known. A trial that has come so far is not stopped any more.
 
         Raises:
-            Stopped: The study wants no more steps; let it through. `Pruned` is one, by the pruner.
+            Stopped: The study wants no more steps; `Pruned` is one, by the pruner. Let it through, or return soon:
+                the trial counts as stopped in either case.
             SweepError: The step goes back, a metric is no number or not among those that the job names,
                 or the trial has ended.
         """
@@ -110,13 +117,17 @@ class Trial:
         self.run.log_metrics({key: reported[key] for key in reported if key not in told_before}, step=step)
         log.info("%s %d%s  %s", self._job.step, step, "" if of is None else f"/{of}", self._job.in_words(reported))
         first = self.goal.objectives[0]
-        if first in reported:
-            self._handle.report(reported[first], step)
-        if step == of:
-            return
-        told = self._handle.reason_to_stop(f" after {self._job.step} {step}{'' if of is None else f' of {of}'}")
-        if told is not None:
-            raise_as(told)
+        try:
+            if first in reported:
+                self._handle.report(reported[first], step)
+            if step == of:
+                return
+            told = self._handle.reason_to_stop(f" after {self._job.step} {step}{'' if of is None else f' of {of}'}")
+            if told is not None:
+                raise_as(told)
+        except Stopped as stopped:
+            self._stopped = stopped
+            raise
 
     def _checked(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         at = f"report of {self._job.step} {step!r}"
@@ -160,7 +171,10 @@ class Trial:
 
         Raises:
             SweepError: There is not one number for each.
+            Stopped: `report` has raised it, and the job has returned all the same.
         """
+        if self._stopped is not None:
+            raise self._stopped
         wanted = ", ".join(self.goal.objectives)
         if returned is None:
             missing = [name for name in self.goal.objectives if name not in self._latest]
@@ -332,9 +346,11 @@ def _mask_passwords(folder: Path) -> None:
 
 def _leave_terminal_to_sweeper() -> None:
     """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
-    for handler in list(logging.root.handlers):
-        if type(handler) is logging.StreamHandler:
-            logging.root.removeHandler(handler)
+    others = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    for logger in (logging.root, *others):  # libraries, such as Lightning, bring handlers of their own
+        for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:
+            logger.removeHandler(handler)
+            logger.propagate = True
     logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
         signal.signal(signal.SIGINT, signal.SIG_IGN)
