@@ -8,18 +8,15 @@ Importing any part of it, also in a launcher's worker process, makes two names k
 """
 
 import sys
-from pathlib import Path
 
 try:
     from omegaconf import OmegaConf
 
-    from sweep import interrupts
+    from sweep import interrupts, project
 except KeyboardInterrupt:  # in the first moments of a command, which cannot do better yet
     sys.exit(130)
 
-ROOT = Path(__file__).resolve().parents[1]
-
-OmegaConf.register_resolver("project", lambda name: str(ROOT / name), replace=True)
+OmegaConf.register_resolver("project", lambda name: str(project.root() / name), replace=True)
 OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=True)
 
 try:
@@ -31,6 +28,6 @@ except KeyboardInterrupt:
     sys.exit(130)
 
 __all__ = [
-    "ROOT", "Dataset", "Job", "Kept", "Metric", "PerExample", "Pruned", "Section", "Stopped", "SweepError", "Trial",
+    "Dataset", "Job", "Kept", "Metric", "PerExample", "Pruned", "Section", "Stopped", "SweepError", "Trial",
     "Verified", "interrupts", "trial",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep import facts, project
 from sweep.errors import SweepError, one_of, require
 from sweep.hooks import Kept, PerExample, Section, Verified
 
@@ -42,6 +43,10 @@ class Metric:
 
     is_constant: bool = False
     """Whether it stays the same from the first step on: recorded once, since as a curve it would tell nothing."""
+
+    depends_on: tuple[str, ...] = ()
+    """Keys of the settings that decide which examples it is measured on: only where these are the same can two of its
+    values be compared."""
 
     def in_words(self, value: float) -> str:
         """`value` as a person reads it."""
@@ -75,6 +80,8 @@ class Goal(NamedTuple):
     """Whether MLflow keeps a record."""
     active_run: bool = True
     """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
+    facts: str = ""
+    """What the job says about itself that is data, as `Job.facts` has it; recorded with it."""
 
 
 def _as_composed(cfg: DictConfig) -> object:
@@ -159,11 +166,15 @@ class Job:
     """Tags that the job logs and that may explain why two runs of the same settings differ, with what each tells."""
 
     def __call__(self, task: Task) -> Task:
-        """`task`, a function that takes the composed config, as a job that says this about itself."""
+        """`task`, a function that takes the composed config, as a job that says this about itself.
+
+        Its project is then the one whose root is meant, see `sweep.project`.
+        """
+        project.settle(task)
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
-            from sweep.trial import run_job  # it brings the record along, which `--help` need not wait for
+            from sweep.running import run_job  # it brings the record along, which `--help` need not wait for
 
             return run_job(self, task, cfg)
 
@@ -201,6 +212,22 @@ class Job:
         flat = flatten(self._nested(cfg, resolve=False))
         return {key: str(value) for key, value in flat.items() if not key.startswith(free)}
 
+    def facts(self) -> str:
+        """What the job says that is data, as text that is recorded with its studies and single runs."""
+        return facts.to_text(self)
+
+    @classmethod
+    def from_facts(cls, text: str) -> Job:
+        """A job that says what `facts` wrote, and has no code.
+
+        Args:
+            text: A stranger's, maybe.
+
+        Raises:
+            SweepError: It is damaged.
+        """
+        return cls(**facts.read(text))
+
     def in_words(self, metrics: Mapping[str, float]) -> str:
         """Metrics by name as a person reads them: "test/accuracy 98.67%  test/loss 0.0512"."""
         return "  ".join(f"{name} {self.metric(name).in_words(value)}" for name, value in metrics.items())
@@ -228,7 +255,7 @@ class Job:
         record = settings.get("record")
         return Goal(
             objectives, directions, str(settings.get("experiment") or experiment),
-            True if record is None else bool(record), self.active_run,
+            True if record is None else bool(record), self.active_run, self.facts(),
         )  # fmt: skip
 
     def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:

@@ -1,6 +1,6 @@
 """For jobs in Lightning: report each epoch to the trial, and stop the Trainer when the study wants no more.
 
-    trainer = L.Trainer(max_epochs=10, callbacks=[ReportToTrial()])
+trainer = L.Trainer(max_epochs=10, callbacks=[ReportToTrial()])
 """
 
 import warnings
@@ -26,18 +26,18 @@ class ReportToTrial(L.Callback):
     def __init__(self) -> None:
         self._has_validated = False
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: L.Trainer, *_: L.LightningModule) -> None:
         """Note that the epoch has metrics of the validation set of its own."""
         self._has_validated = not trainer.sanity_checking
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: L.LightningModule) -> None:
         """Report to the trial."""
         if trainer.enable_validation and not self._has_validated:  # what is there is of an epoch before
             return
         self._has_validated = False
         trial = sweep.trial()
         logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        metrics = {name: value for name, value in logged.items() if name in (trial.metrics or logged)}
+        metrics = {name: value for name, value in logged.items() if name in (trial.job.metrics or logged)}
         last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         try:
             trial.report(trainer.current_epoch + 1, metrics, of=last)

@@ -23,13 +23,15 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweep import ROOT, cli
+from sweep import cli
 from sweep.digits import config
 from sweep.digits.data import MNISTConfig
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.plugin.workers import PRELOADED
 from sweep.record.tags import KIND_TAG
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A process that has imported everything and is forked for each command: a real process with its own
 # command line, environment and exit status, without the seconds that the imports take.
@@ -182,6 +184,7 @@ def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    monkeypatch.setenv("SWEEP_ROOT", str(ROOT))  # as for a command that is given in no project's folder
     return made
 
 
@@ -210,7 +213,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     (folder / "sitecustomize.py").write_text(ABSENT)
-    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    return os.environ | {"SWEEP_ROOT": "", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the digits job says about itself. Light to import: torch waits inside the functions."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -10,6 +11,8 @@ from sweep import Dataset, Kept, Metric, PerExample, Section, Verified
 
 SHARE = Metric(direction="maximize", is_share=True)
 LOSS = Metric(direction="minimize")
+HELD_OUT = ("data.validation",)
+"""How many images are held out, and so which."""
 
 PARAMETERS = "model/parameters"
 """The metric that counts what is trained."""
@@ -17,8 +20,8 @@ PARAMETERS = "model/parameters"
 METRICS: dict[str, Metric] = {
     "test/accuracy": SHARE,
     "test/loss": LOSS,
-    "val/accuracy": SHARE,
-    "val/loss": LOSS,
+    "val/accuracy": replace(SHARE, depends_on=HELD_OUT),
+    "val/loss": replace(LOSS, depends_on=HELD_OUT),
     "train/loss": LOSS,
     PARAMETERS: Metric(direction="minimize", decimals=0, is_constant=True),
 }

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sweep import ROOT
+from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import config, handwriting, train
 from sweep.digits.data import MNISTConfig
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--output",
         metavar="DIR",
         type=path_given,
-        default=ROOT / "multirun" / "predict",
+        default=project.root() / "multirun" / "predict",
         help="where --show writes them (multirun/predict)",
     )
     best.add_choice(parser)

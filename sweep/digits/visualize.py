@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from sweep import ROOT
+from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import config, data
 from sweep.digits.config import Config
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     with told_in_one_line(options.overrides):
         job = config.compose(options.overrides)
-        path = options.output or ROOT / "multirun" / "visualize" / f"{job.data.name}.png"
+        path = options.output or project.root() / "multirun" / "visualize" / f"{job.data.name}.png"
         if path.suffix != ".png" or path.is_dir():
             raise SweepError(f"--output={path}: the picture is a PNG; give the name of a file that ends in .png")
         study = find_study(job, options.study)  # before the work, so that a name that is wrong costs none

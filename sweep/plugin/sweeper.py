@@ -7,7 +7,6 @@ close with a table. Heavy imports wait inside the functions, so that `--help` an
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import math
 import os
@@ -31,7 +30,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep import interrupts
+from sweep import interrupts, project
 from sweep import job as jobs
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 from sweep.job import Dataset, Goal, Job
@@ -225,7 +224,7 @@ class OptunaSweeper(PluginSweeper):
         task_function = jobs.as_job(task_function)
         self.job = jobs.of(task_function)
         self.name = _settle_study_name(config, _names_of(self.job, config))
-        _settle_folder(config, task_function)
+        _settle_folder(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         launchers.prepare(self.sweeper.launcher)
         self.sweeper.storage = _settle_storage(config)
@@ -337,7 +336,7 @@ class OptunaSweeper(PluginSweeper):
                 raise lost
             if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
-                table = conclude.conclude(run, keys, search.failure, [results])
+                table = conclude.conclude(run, dimensions, self.job, search.failure, [results])
                 table = table or tell_best(shared, self.job, goal.objectives, results)
             if stop.reason and not shared.is_complete:
                 stopped = f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials"
@@ -624,27 +623,18 @@ def _as_typed(config: DictConfig, key: str) -> str | None:
     return typed[-1] if typed else str(value)
 
 
-def _settle_folder(config: DictConfig, task: TaskFunction) -> None:
+def _settle_folder(config: DictConfig) -> None:
     """Where the program says nothing, a study's files go to multirun/ in its project, in a folder of their own.
 
     Hydra's own folder has the time in it, by which a study would not be found again.
     """
     if cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["dir"] != HYDRAS_FOLDER:
         return
-    folder = str(_project_of(task) / "multirun" / config.hydra.sweeper.study_name)
+    folder = str(project.root() / "multirun" / config.hydra.sweeper.study_name)
     sweep, overrides = config.hydra.sweep, config.hydra.overrides.hydra
     with read_write(sweep), read_write(overrides):
         sweep.dir = folder
         overrides.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
-
-
-def _project_of(task: TaskFunction) -> Path:
-    """The nearest parent of the job's file with pyproject.toml or .git; else the working directory."""
-    with suppress(TypeError, OSError):  # it has no file
-        for parent in Path(inspect.getfile(inspect.unwrap(task))).resolve().parents:
-            if (parent / "pyproject.toml").exists() or (parent / ".git").exists():
-                return parent
-    return Path.cwd()
 
 
 class _Checked(NamedTuple):
@@ -699,8 +689,8 @@ def _open_record(
     """The parent run of a study; see `mirror.open_study`."""
     from sweep.record import mirror
     from sweep.results import conclude
+    from sweep.running import CONFIG_FILE
     from sweep.study import space
-    from sweep.trial import CONFIG_FILE
 
     return mirror.open_study(
         name,

@@ -25,7 +25,7 @@ from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import OperationalError
 
-from sweep import ROOT, environment
+from sweep import environment, project
 from sweep.errors import RecordError, SweepError, in_one_line, require
 
 SECONDS_TO_ANSWER = 5
@@ -41,7 +41,10 @@ _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
 _TOLD: list[str] = []
 
-DEFAULT_URI = f"sqlite:///{ROOT / 'mlflow.db'}"
+
+def default_uri() -> str:
+    """The address of the database in the project's root."""
+    return f"sqlite:///{project.root() / 'mlflow.db'}"
 
 
 def connect() -> None:
@@ -60,7 +63,7 @@ def connect() -> None:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password, once for each run
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; then it is said that a server is waited for
     environment.settle()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     _require_address(uri)
     mlflow.set_tracking_uri(uri)
     path = environment.sqlite_path(uri)

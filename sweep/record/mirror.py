@@ -10,7 +10,7 @@ from sweep.files import replacing
 from sweep.job import Dataset, Goal
 from sweep.outcome import FINISHED, Ended, Outcome
 from sweep.record.connect import connect
-from sweep.record.lifecycle import adopting, close_run, complete, open_run, reopen
+from sweep.record.lifecycle import adopting, close_run, complete, end_children, open_run, reopen
 from sweep.record.pages import save_view
 from sweep.record.run import NoRun, Run
 from sweep.record.runs import RunRecord, find_run, find_study, trials_of
@@ -20,6 +20,7 @@ from sweep.record.tags import (
     DIRECTION_TAG,
     FOLDER_TAG,
     GRID_TAG,
+    JOB_TAG,
     KIND_TAG,
     RUN_FILE,
     STUDY_TAG,
@@ -83,6 +84,7 @@ def open_study(
         **_goal_tags(goal),
         KIND_TAG: "study",
         STUDY_TAG: name,
+        **_facts_tag(goal),
         **overrides_tag(overrides),
         **({CONFIRMS_TAG: confirms} if confirms else {}),
         **({GRID_TAG: "true"} if is_grid else {}),
@@ -108,7 +110,8 @@ def open_trial(
         yield NoRun()
         return
     connect()
-    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, adopting(run.run_id):
+    of_study = {} if parent is None else {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
+    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, adopting(run.run_id, of_study):
         yield run
 
 
@@ -123,9 +126,14 @@ def _open(
 ) -> AbstractContextManager[Run]:
     tags = {**tags, KIND_TAG: "trial", **overrides_tag(overrides)}
     if parent is None:
+        tags |= _facts_tag(goal)
         return open_run(goal.experiment, name, tags=tags, outcome=outcome, active=goal.active_run)
     tags |= {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
     return open_run(goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome, active=goal.active_run)
+
+
+def _facts_tag(goal: Goal) -> dict[str, str]:
+    return {JOB_TAG: goal.facts} if goal.facts else {}
 
 
 def _goal_tags(goal: Goal) -> dict[str, str]:
@@ -151,6 +159,7 @@ def settle(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
             recorded = runs[number].outcome
             if recorded is None or recorded.state != end.outcome.state:  # whichever of several processes wrote it last
                 close_run(runs[number], end.outcome)
+                end_children(runs[number].run_id, end.outcome)
             if end.outcome.state != "finished":  # its job may have ended before it could tell them
                 complete(runs[number], end.params, end.metrics, end.step)
         else:

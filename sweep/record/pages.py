@@ -8,7 +8,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 
 from sweep.errors import without_password
-from sweep.record.connect import DEFAULT_URI
+from sweep.record.connect import default_uri
 from sweep.record.runs import RunRecord, quoted
 from sweep.record.tags import KIND_TAG, STUDY_TAG
 
@@ -39,6 +39,6 @@ def where_to_look(study: RunRecord) -> list[str]:
     )
     if uri.startswith("http"):
         return [without_password(uri).rstrip("/") + page]
-    store = "" if uri == DEFAULT_URI else f" --backend-store-uri {shlex.quote(without_password(uri))}"
-    where = "in the project's root, then open" if uri == DEFAULT_URI else "then open"
+    store = "" if uri == default_uri() else f" --backend-store-uri {shlex.quote(without_password(uri))}"
+    where = "in the project's root, then open" if uri == default_uri() else "then open"
     return [f"mlflow ui{store}    ({where})", f"http://127.0.0.1:5000{page}"]

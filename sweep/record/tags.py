@@ -5,8 +5,9 @@ import functools
 import json
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from sweep import ROOT
+from sweep import project
 from sweep.outcome import Outcome, State
 
 STUDY_TAG = "sweep.study"
@@ -29,11 +30,20 @@ THREADS_TAG = "sweep.num_threads"
 TORCH_TAG = "sweep.torch"
 PARAMETERS_TAG = "sweep.parameters"
 """How many numbers of the model are trained."""
+PARENT_TAG = "mlflow.parentRunId"
 OVERRIDES_TAG = "sweep.overrides"
+JOB_TAG = "sweep.job"
+"""What the job of a study or of a single run says about itself, see `Job.facts`."""
 CONFIRMS_TAG = "sweep.confirms"
 """The study whose best trials a study trains again."""
 GRID_TAG = "sweep.grid"
 """Set of a study that is a grid: nothing searches in it, and its trials may be as bad as they come."""
+UNDER_TAG = "sweep.under"
+"""Id of the trial's run, on every run that its job has opened by itself."""
+NUM_TRIALS_TAG = "sweep.num_trials"
+"""How many trials a study had when it was last concluded."""
+NUM_BEST_TAG = "sweep.num_best"
+"""How many of them were the best: one, or those on the Pareto front."""
 FOLDER_TAG = "sweep.folder"
 """Where the files of a study lie on the machine that ran it."""
 RUN_FILE = ".sweep.run"
@@ -61,13 +71,16 @@ def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict
     return {OBJECTIVE_TAG: ",".join(objectives), DIRECTION_TAG: ",".join(directions)}
 
 
-@functools.cache
 def git_tags() -> dict[str, str]:
-    """The commit that is checked out, and whether files differ from it; nothing outside a repository."""
+    """The commit that is checked out in the job's project, and whether files differ from it; else nothing."""
+    return _git_tags(project.root())
 
+
+@functools.cache
+def _git_tags(folder: Path) -> dict[str, str]:
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:

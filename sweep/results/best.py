@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweep import ROOT, pytorch
+from sweep import project, pytorch
 from sweep.arguments import Parser, path_given
 from sweep.digits import data, exported, loop, train
 from sweep.errors import SweepError, told_in_one_line
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         run = find(options)
         if not re.fullmatch(r"[\w-]+", run.run_id):  # it becomes the name of a folder
             raise SweepError(f"run={run.run_id}: no id that MLflow gives")
-        folder = options.output or ROOT / "multirun" / "best" / run.run_id
+        folder = options.output or project.root() / "multirun" / "best" / run.run_id
         settings, doubt = fetch(run, folder, trust=options.trust)
         if doubt and options.register:  # who loads a version runs what is in it
             raise SweepError(f"--register={options.register}: {doubt}; --trust registers it all the same")

@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import ROOT, environment
+from sweep import environment, project
 from sweep.arguments import Parser, training_command
 from sweep.digits import config, data, train
 from sweep.errors import SweepError, require, told_in_one_line, without_password
@@ -194,7 +194,7 @@ def command(
             part.write_text(f"# @package _global_\n\n# {' '.join(told.split())}\n\n{OmegaConf.to_yaml(_settings(one))}")
     return [
         sys.executable,
-        str(ROOT / "sweep" / "train.py"),
+        str(project.root() / "sweep" / "train.py"),
         "-m",
         "hydra/sweeper=optuna",
         "hydra/sweeper/sampler=grid",

@@ -14,7 +14,7 @@ import torch
 from conftest import MNIST_ROOT, Project
 from PIL import Image
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.digits import data, handwriting, predict
 from sweep.digits.train import Classifier, load_classifier
 from sweep.errors import SweepError, told_in_one_line
@@ -166,7 +166,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
 def test_without_a_model_one_line_says_so(project: Project) -> None:
     for program in ("predict", "draw"):
         for arguments, message in [
-            ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+            ((), f"no study yet; start one: {study_command()}"),
             (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
         ]:
             finished = project.run(program, *(["x.png"] if program == "predict" else []), *arguments)

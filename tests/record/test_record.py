@@ -13,9 +13,8 @@ from typing import Any
 import mlflow
 import pytest
 import sqlalchemy
-from conftest import PROCESSES, Project, free_port, wait_for_answer
+from conftest import PROCESSES, ROOT, Project, free_port, wait_for_answer
 
-from sweep import ROOT
 from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record
 from sweep.job import Goal
 from sweep.outcome import INTERRUPTED, Ended, Outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.record.connect import connect
 from sweep.record.runs import RunRecord, find_study, trials_of
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, OVERRIDES_TAG, STUDY_TAG
@@ -139,7 +139,7 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
 
 def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+        ((), f"no study yet; start one: {study_command()}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
         (("--seeds", "1"), "--seeds=1: must be 2 or more, or there is no spread to see"),
         (("--best", "0"), "--best=0: must be 1 or more"),

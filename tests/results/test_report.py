@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Project
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.digits import data, predictions
 from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
@@ -221,7 +221,7 @@ def test_several_objectives_have_a_report_too(project: Project) -> None:
 
 def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+        ((), f"no study yet; start one: {study_command()}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
     ]:
         finished = project.run("report", *arguments)
