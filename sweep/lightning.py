@@ -16,9 +16,9 @@ warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprec
 class ReportToTrial(L.Callback):
     """Reports the metrics of each epoch in which validation ran, of each epoch where there is no validation.
 
-    Those that the job names are reported as the module has logged them with `self.log`; all of them if it names none.
-    A study that wants no more epochs stops the Trainer as EarlyStopping does: the epoch is ended, checkpoints are saved,
-    and `fit` returns. Once the job's function has returned, its trial counts as pruned.
+    Of what the module has logged with `self.log`, those metrics are reported that the job names; all if it names none.
+    A study that wants no more epochs stops the Trainer as EarlyStopping does: checkpoints are saved, and `fit` returns.
+    Once the job's function has returned, its trial counts as pruned.
 
     The Trainer must train in the job's own process, on one device.
     """
