@@ -19,16 +19,13 @@ from sweep.errors import Stopped, SweepError, without_password
 from sweep.files import replacing
 from sweep.job import Job, Task, flatten
 from sweep.study.progress import say_at_once
-from sweep.trial import Trial
+from sweep.trial import CONFIG_FILE, Trial
 
 if TYPE_CHECKING:
     from sweep.record.run import Run
     from sweep.study.study import Handle
 
 log = logging.getLogger(__name__)
-
-CONFIG_FILE = "config.yaml"
-"""The settings of a trial, in its folder and with its run in MLflow."""
 
 OURS = "sweep.plugin.sweeper."
 """How the names of our sweepers begin; under another's a job runs as a single one."""
@@ -134,7 +131,7 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
     job = trial.job
     record_settings(trial, cfg)
     with trial.current(), _watched(trial):
-        returned = task(cfg)
+        returned = _undecorated(task)(cfg)
     values = trial.values(returned)
     trial.finish(values)
     told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
@@ -151,6 +148,11 @@ def _watched(trial: Trial) -> AbstractContextManager[None]:
     return watching(trial.see)
 
 
+def _undecorated(task: Task) -> Task:
+    """The job's own function, which `@sweep.Job` has put into one that records it."""
+    return task.__wrapped__ if hasattr(task, "sweep_job") and hasattr(task, "__wrapped__") else task
+
+
 def _mask_passwords(folder: Path) -> None:
     """Mask the storage's password in what Hydra has written of its config."""
     for path in folder.glob("*.yaml"):
@@ -161,9 +163,11 @@ def _mask_passwords(folder: Path) -> None:
 
 def _leave_terminal_to_sweeper() -> None:
     """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
-    for handler in list(logging.root.handlers):
-        if type(handler) is logging.StreamHandler:
-            logging.root.removeHandler(handler)
+    others = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    for logger in (logging.root, *others):  # libraries, such as Lightning, bring handlers of their own
+        for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:
+            logger.removeHandler(handler)
+            logger.propagate = True
     logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import SweepError
+from sweep.errors import Stopped, SweepError
 from sweep.job import Goal, Job
 from sweep.outcome import raise_as
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sweep.study.study import Handle
 
 log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+"""The settings of a trial, in its folder and with its run in MLflow."""
 
 _current: Trial | None = None
 
@@ -69,6 +72,7 @@ class Trial:
         self._has_ended = False
         self._is_logging = False
         self._seen: set[str] = set()
+        self._stopped: Stopped | None = None
 
     def report(self, step: int, metrics: Mapping[str, float], *, of: int | None = None) -> None:
         """Record `metrics` after `step`, and end the trial if its study wants no more of it.
@@ -79,7 +83,8 @@ class Trial:
             of: The last step, if that is known. A trial that has come so far is not stopped any more.
 
         Raises:
-            Stopped: The study wants no more steps; let it through. `Pruned` is one, by the pruner.
+            Stopped: The study wants no more steps; `Pruned` is one, by the pruner. Let it through, or return soon:
+                the trial counts as stopped in either case.
             SweepError: The step goes back, a metric is no number or not among those that the job names,
                 or the trial has ended.
         """
@@ -115,13 +120,17 @@ class Trial:
             self._is_logging = False
         log.info("%s %d%s  %s", self.job.step, step, "" if of is None else f"/{of}", self.job.in_words(reported))
         first = self.goal.watch or self.goal.objectives[0]
-        if first in reported:
-            self._handle.report(reported[first], step)
-        if step == of:
-            return
-        told = self._handle.reason_to_stop(f" after {self.job.step} {step}{'' if of is None else f' of {of}'}")
-        if told is not None:
-            raise_as(told)
+        try:
+            if first in reported:
+                self._handle.report(reported[first], step)
+            if step == of:
+                return
+            told = self._handle.reason_to_stop(f" after {self.job.step} {step}{'' if of is None else f' of {of}'}")
+            if told is not None:
+                raise_as(told)
+        except Stopped as stopped:
+            self._stopped = stopped
+            raise
 
     def _checked(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         at = f"report of {self.job.step} {step!r}"
@@ -165,7 +174,10 @@ class Trial:
 
         Raises:
             SweepError: There is not one number for each.
+            Stopped: `report` has raised it, and the job has returned all the same.
         """
+        if self._stopped is not None:
+            raise self._stopped
         wanted = ", ".join(self.goal.objectives)
         if returned is None:
             missing = [name for name in self.goal.objectives if name not in self._latest]
