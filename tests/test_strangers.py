@@ -26,7 +26,7 @@ from sweep.digits import config, exported, predict, predictions, train
 from sweep.errors import SweepError
 from sweep.record import tracking
 from sweep.results import best, confirm, report, rerun
-from sweep.study import space
+from sweep.study.dimensions import SPACE_FILE
 
 CANARY = "canary.txt"
 SECRET = "hunter2"
@@ -467,7 +467,7 @@ def test_a_damaged_search_space_is_told_before_anything_is_trained(
     studied: Studied, program: ModuleType, content: bytes
 ) -> None:
     parent = studied.files.parents[1] / studied.study_id / "artifacts"
-    with changed(parent / space.SPACE_FILE, content):
+    with changed(parent / SPACE_FILE, content):
         line = refusal(studied, program)
     assert f"error: run={studied.study_id}: s: search_space.json: it is damaged" in line
 

@@ -35,8 +35,8 @@ from sweep.record import tracking
 from sweep.record.tracking import RunRecord
 from sweep.results import plots, summary, trust
 from sweep.results.importance import importances
-from sweep.study import space
-from sweep.study.space import SPACE_FILE
+from sweep.study.dimensions import SPACE_FILE, edge_of, from_json, value_of
+from sweep.study.space import LENGTH
 
 REPORT_FILE = "report.html"
 CONFIRMATION_FILE = "confirmation.txt"
@@ -122,7 +122,7 @@ def gather(study: RunRecord) -> Facts:
     if recorded is None:
         raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
     with tracking.naming(study):
-        dimensions = space.from_json(recorded)
+        dimensions = from_json(recorded)
     scored = [one for one in trials if _is_scored(one, study.objectives[0])]
     plotted = [_plotted(one, study, dimensions) for one in scored]
     remarks: list[str] = []
@@ -138,7 +138,7 @@ def _is_scored(run: RunRecord, objective: str) -> bool:
 
 def _plotted(run: RunRecord, study: RunRecord, dimensions: dict[str, BaseDistribution]) -> plots.Trial:
     objective = study.objectives[0]
-    values = {key: space.value_of(dimension, run.setting(key)) for key, dimension in dimensions.items()}
+    values = {key: value_of(dimension, run.setting(key)) for key, dimension in dimensions.items()}
     return plots.Trial(
         number=run.trial_number,
         is_pruned=run.status == "KILLED",
@@ -152,12 +152,12 @@ def _edges(best: RunRecord, dimensions: dict[str, BaseDistribution]) -> list[str
     job = recorded_config(best)
     if job is None:
         return []
-    values = {key: space.value_of(dimension, best.setting(key)) for key, dimension in dimensions.items()}
+    values = {key: value_of(dimension, best.setting(key)) for key, dimension in dimensions.items()}
     return [
         f"{key}={edge.value:.4g} is at the {edge.side} end of what was searched, {edge.low:.4g} to "
         f"{edge.high:.4g}: a better one may lie beyond"
         for key, dimension in dimensions.items()
-        if (edge := space.edge_of(dimension, values[key])) and _is_allowed(job, key, edge.beyond)
+        if (edge := edge_of(dimension, values[key])) and _is_allowed(job, key, edge.beyond)
     ]
 
 
@@ -165,8 +165,8 @@ def _is_allowed(recorded: config.Config, key: str, value: float) -> bool:
     """Whether the job `recorded` could be trained with another `value`: a dropout below 0 could not."""
     job, key = OmegaConf.create(asdict(recorded)), key.lstrip("+")
     try:
-        if key.endswith(space.LENGTH):
-            key = key.removesuffix(space.LENGTH)
+        if key.endswith(LENGTH):
+            key = key.removesuffix(LENGTH)
             items = list(OmegaConf.select(job, key))
             OmegaConf.update(job, key, (items + items[-1:])[: int(value)])
         else:
@@ -231,7 +231,7 @@ def table(facts: Facts) -> list[dict[str, Any]]:
             "status": summary.status_in_words(run),
             **{objective: run.metrics.get(objective) for objective in facts.study.objectives},
             **{
-                key: value if (value := space.value_of(dimension, run.setting(key))) is not None else run.setting(key)
+                key: value if (value := value_of(dimension, run.setting(key))) is not None else run.setting(key)
                 for key, dimension in facts.dimensions.items()
             },
             "seconds": round(run.seconds, 1),

@@ -28,7 +28,7 @@ from sweep.job import Goal
 from sweep.outcome import INTERRUPTED, Outcome
 from sweep.record import tracking
 from sweep.record.tracking import RunRecord
-from sweep.study.study import Handle
+from sweep.study.handle import Handle
 from sweep.trial import Trial, carry_out
 
 FINISHED = "finished"
@@ -82,7 +82,7 @@ class StopAfter(Handle):
     def __init__(self, num_epochs: int) -> None:
         self._num_left = num_epochs
 
-    def report(self, value: float, epoch: int) -> None: ...
+    def report(self, value: float, step: int) -> None: ...
 
     def reason_to_stop(self, when: str = "") -> Outcome | None:
         self._num_left -= 1  # a job asks once after each epoch

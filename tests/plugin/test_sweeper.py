@@ -9,10 +9,10 @@ import pytest
 from conftest import Project
 from omegaconf import DictConfig, OmegaConf
 
-from sweep.plugin.sweeper import num_cores
+from sweep.plugin.launchers import num_cores
 from sweep.record import tracking
 from sweep.record.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
-from sweep.study import study
+from sweep.study import storage
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2", "hydra.sweeper.n_jobs=1"
@@ -24,7 +24,7 @@ def study_folder(project: Project, name: str = "tiny") -> Path:
 
 
 def study_of(project: Project, name: str = "tiny") -> optuna.Study:
-    found = study.find(str(study_folder(project, name) / "optuna.journal"), name)
+    found = storage.find(str(study_folder(project, name) / "optuna.journal"), name)
     assert found is not None
     return found
 
@@ -397,7 +397,7 @@ def test_a_relative_storage_is_one_place_for_the_sweeper_and_for_jobs_in_folders
     )  # fmt: skip
     assert finished.status == 0, finished.err
     assert list(project.folder.rglob("own.db")) == [project.folder / "own.db"]
-    assert study.names_in(f"sqlite:///{project.folder}/own.db") == ["tiny"]
+    assert storage.names_in(f"sqlite:///{project.folder}/own.db") == ["tiny"]
 
 
 def test_a_custom_search_space_adds_its_dimensions(project: Project) -> None:

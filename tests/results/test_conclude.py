@@ -16,7 +16,8 @@ from sweep.outcome import FINISHED, INTERRUPTED, Ended, Outcome
 from sweep.record import mirror, tracking
 from sweep.results import report, summary
 from sweep.results.conclude import as_recorded
-from sweep.study import search, space
+from sweep.study import ending
+from sweep.study.dimensions import SPACE_FILE, to_json
 
 DIMENSIONS: dict[str, Any] = {
     "model.widths.length": IntDistribution(1, 3),
@@ -39,7 +40,7 @@ def study(project: Project) -> tracking.RunRecord:
     tracking.connect()
     tags = tracking.objective_tags(["test/accuracy"], ["maximize"]) | {tracking.STUDY_TAG: "tiny"}
     with tracking.open_run("digits", "tiny", tags=tags | {tracking.KIND_TAG: "study"}) as run:
-        run.log_text(space.to_json(DIMENSIONS), space.SPACE_FILE)
+        run.log_text(to_json(DIMENSIONS), SPACE_FILE)
         parent = tracking.find_run(run.run_id)
     for number in (0, 1):
         trial_tags = tags | {tracking.KIND_TAG: "trial", tracking.TRIAL_TAG: str(number)}
@@ -104,7 +105,7 @@ def ended(state: TrialState, **changes: Any) -> FrozenTrial:
 
 def test_of_a_trial_that_has_not_finished_the_last_reported_value_is_its_end() -> None:
     def end_of(state: TrialState, **changes: Any) -> Ended:
-        return search._ended(ended(state, **changes), ["a/accuracy"], "epoch")
+        return ending.ended(ended(state, **changes), ["a/accuracy"], "epoch")
 
     reported = {1: 0.5, 2: 0.6}
     pruned = end_of(TrialState.PRUNED, intermediate_values=reported)
