@@ -205,6 +205,15 @@ def test_what_a_study_cannot_do_is_refused_in_one_line_and_leaves_nothing(
     [
         (("hydra.sweeper.params=abc",), "hydra.sweeper.params=abc: null, or keys with what to search"),
         (
+            ("hydra.sweeper.starting_points=[{seed:3}]",),
+            "hydra.sweeper.starting_points=[{'seed': 3}]: a grid tries its own values, and no others; leave it as",
+        ),
+        (
+            ("hydra.sweeper.custom_search_space=a.b",),
+            "hydra.sweeper.custom_search_space=a.b: a grid tries its own valu",
+        ),
+        (("model.widths.length=range(1,3)",), "hydra/sweeper/sampler=grid: it tries every combination, so each key n"),
+        (
             ("hydra.sweeper.max_batch_size=abc",),
             "hydra.sweeper.max_batch_size=abc: must be a whole number, 1 or more, o",
         ),

@@ -98,6 +98,10 @@ class Settings:
         told = "must be a list of settings, as in [{optimizer.lr: 0.01}]"
         require(is_list, "hydra.sweeper.starting_points", self.starting_points, told)
         object.__setattr__(self, "starting_points", points)
+        if self.is_grid:
+            told = "a grid tries its own values, and no others; leave it as it is"
+            require(not points, "hydra.sweeper.starting_points", points, told)
+            require(not self.custom_search_space, "hydra.sweeper.custom_search_space", self.custom_search_space, told)
         confirms = self.confirms
         is_name = confirms is None or isinstance(confirms, str)
         require(is_name, "hydra.sweeper.confirms", confirms, "a study's name, or null")

@@ -253,7 +253,11 @@ class StudySweeper(Sweeper):
             shared, self.job, goal.objectives, num_steps, launcher.launch, functools.partial(launchers.stop, launcher),
             num_slots, suggest, settle, self.settings.max_failure_rate, stop,
         )  # fmt: skip
-        go_on = f"; go on with it: {_command(self.name)}" if self.storage is not None else ""
+        go_on = f"; go on with it: {_command(self.name)}"
+        if self.storage is None:
+            go_on = ""  # it ends with this process
+        elif self.settings.confirms is not None:  # started by a command of ours, not by the words of this one
+            go_on = "; the same command goes on with it"
         keys = list(searched.dimensions)
         # Printed, not logged: a job that runs in this process takes the log's handlers for itself.
         what = f"{'trying' if self.settings.is_grid else 'searching'} {', '.join(whole_lists(keys)) or 'one job'}"

@@ -178,7 +178,7 @@ def test_a_launcher_with_nothing_to_run_jobs_on_is_refused_before_trial_0(
     for sweeper in ([*STUDY, "hydra.sweeper.n_trials=4"], ["-m", "data=digits", "seed=0,1"]):
         is_grid = "hydra.sweeper.n_jobs=2" not in sweeper
         if is_grid and "hydra.sweeper.n_jobs=auto" in overrides:
-            continue  # a setting of Optuna's alone
+            continue  # such a launcher is given all jobs of a grid at once
         finished = project.train(*sweeper, *overrides)
         assert finished.status == 1
         assert finished.err.startswith(message)
