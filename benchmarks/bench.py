@@ -28,7 +28,8 @@ import studies
 import torch
 import workers
 
-from sweep import ROOT
+ROOT = Path(__file__).resolve().parents[1]
+
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results.json", HERE / "README.md"

@@ -22,15 +22,17 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import qmc
 
-from sweep import ROOT
 from sweep.digits import train as digits
 from sweep.digits.job import DIGITS
 from sweep.job import Goal
 from sweep.plugin.sweeper import register
-from sweep.record.tracking import NoRun
+from sweep.record.run import NoRun
+from sweep.running import carry_out
 from sweep.study import reading
 from sweep.study.space import Space
-from sweep.trial import Trial, carry_out
+from sweep.trial import Trial
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TABLE = Path(__file__).parent / "trials.csv"
 SETTINGS = (

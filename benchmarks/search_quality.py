@@ -30,8 +30,9 @@ from record_trials import EPOCHS, Point, read_space, train
 from scipy.stats import wilcoxon
 from surrogate import MODELS, Surrogate, cross_validated, optimum, read, seed_covariance
 
-from sweep import ROOT
 from sweep.study.samplers import learning_from_pruned
+
+ROOT = Path(__file__).resolve().parents[1]
 
 RESULTS = Path(__file__).with_suffix(".json")
 PICTURES = Path(__file__).parent / "img"

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import hydra
 from omegaconf import DictConfig
 
-from sweep import ROOT
 from sweep.plugin.sweeper import register
+
+ROOT = Path(__file__).resolve().parents[1]
 
 LENGTHS = "optimizer.lr=tag(log,interval(1,10))"  # a trial sleeps for its learning rate, in seconds
 STUDY = (

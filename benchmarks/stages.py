@@ -109,7 +109,8 @@ def watch_everything(clock: Clock) -> None:
 
     from sweep import pytorch
     from sweep.digits import config, data, loop, predictions, train
-    from sweep.record import tracking
+    from sweep.record import mirror
+    from sweep.record.run import MLflowRun
     from sweep.study import handle, search, study
 
     claim = study.Study.claim
@@ -133,10 +134,10 @@ def watch_everything(clock: Clock) -> None:
     clock.watch(torch.optim.lr_scheduler.OneCycleLR, "step", "optimizer")
     clock.watch(loop, "evaluate", "evaluation")
     for name in ("log_params", "log_tags", "log_metrics", "log_dataset", "log_file"):
-        clock.watch(tracking.MLflowRun, name, "logging")
+        clock.watch(MLflowRun, name, "logging")
     for name in ("connect", "find_run"):
-        clock.watch(tracking, name, "logging")
-    clock.watch_context(tracking, "open_run", "logging")
+        clock.watch(mirror, name, "logging")
+    clock.watch_context(mirror, "open_run", "logging")
     clock.watch(torch, "save", "saving")
     clock.watch(predictions, "save", "saving")
     clock.watch(pytorch, "log_model", "saving")

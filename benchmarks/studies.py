@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from sweep import ROOT
-from sweep.record.tracking import KIND_TAG
+from sweep.record.tags import KIND_TAG
+
+ROOT = Path(__file__).resolve().parents[1]
 
 ALTERNATIVES = ROOT / "benchmarks" / "alternatives"
 ACCURACY = "test/accuracy"

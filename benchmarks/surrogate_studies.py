@@ -25,12 +25,13 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from sweep import ROOT
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.study import storage
 from sweep.study.handle import handle_of
 from sweep.study.pruners import build_pruner
+
+ROOT = Path(__file__).resolve().parents[1]
 
 Curve = Callable[[Mapping[str, Any]], Sequence[float]]
 """From settings to the objective after each epoch."""

@@ -8,25 +8,26 @@ Importing any part of it, also in a launcher's worker process, makes two names k
 """
 
 import sys
-from pathlib import Path
 
 try:
     from omegaconf import OmegaConf
 
-    from sweep import interrupts
+    from sweep import interrupts, project
 except KeyboardInterrupt:  # in the first moments of a command, which cannot do better yet
     sys.exit(130)
 
-ROOT = Path(__file__).resolve().parents[1]
-
-OmegaConf.register_resolver("project", lambda name: str(ROOT / name), replace=True)
+OmegaConf.register_resolver("project", lambda name: str(project.root() / name), replace=True)
 OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=True)
 
 try:
     from sweep.errors import Pruned, Stopped, SweepError  # the names above must be known first
+    from sweep.hooks import Kept, PerExample, Section, Verified
     from sweep.job import Dataset, Job, Metric
     from sweep.trial import Trial, trial
 except KeyboardInterrupt:
     sys.exit(130)
 
-__all__ = ["ROOT", "Dataset", "Job", "Metric", "Pruned", "Stopped", "SweepError", "Trial", "interrupts", "trial"]
+__all__ = [
+    "Dataset", "Job", "Kept", "Metric", "PerExample", "Pruned", "Section", "Stopped", "SweepError", "Trial",
+    "Verified", "interrupts", "trial",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweep import ROOT
+from sweep import project
 from sweep.errors import SweepError
 from sweep.files import expanded
 
@@ -49,9 +49,15 @@ def path_given(given: str) -> Path:
 
 
 def training_command(*words: str) -> str:
-    """The command line of train.py with these `words`, as it runs from the working directory."""
-    program = ROOT / "sweep" / "train.py"
-    return shlex.join(["python", min(os.path.relpath(program), str(program), key=len), *words])
+    """The command line of the project's job with these `words`, as it runs from the working directory."""
+    program = project.program()
+    shown = "PROGRAM.py" if program is None else min(os.path.relpath(program), str(program), key=len)
+    return shlex.join(["python", shown, *words])
+
+
+def study_command() -> str:
+    """The command line that starts a study of the project's job."""
+    return training_command("-m", f"hydra/sweeper={project.sweeper()}")
 
 
 def check_training(words: Sequence[str]) -> None:

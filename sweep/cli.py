@@ -7,7 +7,7 @@ sweep VERB --help      one of them
 import importlib
 import sys
 
-from sweep import interrupts
+from sweep import interrupts, project
 
 VERBS = {
     "report": ("sweep.results.report", "the best trial, the plots and the page of a study, once more"),
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     module = importlib.import_module(VERBS[words[0]][0])  # only now: torch and MLflow take seconds
     try:
         interrupts.work_begins()
+        project.settle_here()
         module.main(words[1:])
     except KeyboardInterrupt:
         sys.exit(interrupts.STOPPED)

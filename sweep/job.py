@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep import facts, project
 from sweep.errors import SweepError, one_of, require
 from sweep.hooks import Kept, PerExample, Section, Verified
 
@@ -42,6 +43,10 @@ class Metric:
 
     is_constant: bool = False
     """Whether it stays the same from the first step on: recorded once, since as a curve it would tell nothing."""
+
+    depends_on: tuple[str, ...] = ()
+    """Keys of the settings that decide which examples it is measured on: only where these are the same can two of its
+    values be compared."""
 
     def in_words(self, value: float) -> str:
         """`value` as a person reads it."""
@@ -75,6 +80,10 @@ class Goal(NamedTuple):
     """Whether MLflow keeps a record."""
     active_run: bool = True
     """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
+    facts: str = ""
+    """What the job says about itself that is data, as `Job.facts` has it; recorded with it."""
+    watch: str | None = None
+    """Name of a metric that the job logs to MLflow by itself and by which its trials are pruned."""
 
 
 def _as_composed(cfg: DictConfig) -> object:
@@ -158,12 +167,19 @@ class Job:
     circumstances: Mapping[str, str] = field(default_factory=dict)
     """Tags that the job logs and that may explain why two runs of the same settings differ, with what each tells."""
 
+    nondeterminism: Callable[[Kept], list[str]] | None = None
+    """What may make a run like this one come out otherwise each time: several threads, the kernels of a GPU."""
+
     def __call__(self, task: Task) -> Task:
-        """`task`, a function that takes the composed config, as a job that says this about itself."""
+        """`task`, a function that takes the composed config, as a job that says this about itself.
+
+        Its project is then the one whose root is meant, see `sweep.project`.
+        """
+        project.settle(task)
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
-            from sweep.trial import run_job  # it brings the record along, which `--help` need not wait for
+            from sweep.running import run_job  # it brings the record along, which `--help` need not wait for
 
             return run_job(self, task, cfg)
 
@@ -201,6 +217,22 @@ class Job:
         flat = flatten(self._nested(cfg, resolve=False))
         return {key: str(value) for key, value in flat.items() if not key.startswith(free)}
 
+    def facts(self) -> str:
+        """What the job says that is data, as text that is recorded with its studies and single runs."""
+        return facts.to_text(self)
+
+    @classmethod
+    def from_facts(cls, text: str) -> Job:
+        """A job that says what `facts` wrote, and has no code.
+
+        Args:
+            text: A stranger's, maybe.
+
+        Raises:
+            SweepError: It is damaged.
+        """
+        return cls(**facts.read(text))
+
     def in_words(self, metrics: Mapping[str, float]) -> str:
         """Metrics by name as a person reads them: "test/accuracy 98.67%  test/loss 0.0512"."""
         return "  ".join(f"{name} {self.metric(name).in_words(value)}" for name, value in metrics.items())
@@ -210,7 +242,7 @@ class Job:
         return self.metrics.get(name, Metric())
 
     def goal(self, settings: Mapping[str, Any], experiment: str, *, in_study: bool = True) -> Goal:
-        """What is set under hydra.sweeper: objective, direction, experiment, record.
+        """What is set under hydra.sweeper: objective, direction, experiment, record, watch.
 
         Args:
             settings: The composed hydra.sweeper; keys that it has not are as if null.
@@ -220,7 +252,10 @@ class Job:
         Raises:
             SweepError: The job has no such metric, or it is not known which way one is better.
         """
-        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [OBJECTIVE]
+        watch = settings.get("watch")
+        is_name = watch is None or (isinstance(watch, str) and bool(watch.strip()))
+        require(is_name, "hydra.sweeper.watch", watch, "the name of a metric that the job logs to MLflow, or null")
+        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [watch or OBJECTIVE]
         for objective in objectives:
             known = not self.metrics or objective in self.metrics
             require(known, "hydra.sweeper.objective", objective, one_of(self.metrics))
@@ -228,7 +263,7 @@ class Job:
         record = settings.get("record")
         return Goal(
             objectives, directions, str(settings.get("experiment") or experiment),
-            True if record is None else bool(record), self.active_run,
+            True if record is None else bool(record), self.active_run, self.facts(), watch,
         )  # fmt: skip
 
     def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:

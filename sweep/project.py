@@ -3,8 +3,9 @@
     [tool.sweep]
     job = "train:main"
 
-in a project's pyproject.toml says which function `sweep confirm`, `sweep rerun` and `sweep best` are about. It is the
-person's own file that names it, never a record.
+in a project's pyproject.toml says which function `sweep confirm`, `sweep rerun` and `sweep best` are about, and
+`sweeper = "study"` which choice of hydra/sweeper starts a study of it. It is the person's own file that says so, never
+a record.
 """
 
 import importlib
@@ -15,9 +16,10 @@ import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line, require
 
 ROOT_VARIABLE = "SWEEP_ROOT"
 """The environment variable with the root, by which a job in another process finds it."""
@@ -29,21 +31,23 @@ def root() -> Path:
     return Path(settled) if settled else _of_folder(Path.cwd()) or Path.cwd()
 
 
-def settle(task: Callable[..., Any]) -> None:
-    """Make the root that of the project of `task`, a job's function, unless it is settled already."""
-    if ROOT_VARIABLE not in os.environ:
+def settle(task: Callable[..., Any] | ModuleType) -> None:
+    """Make the root that of the project of `task`, a job's function or program, unless it is settled already."""
+    if not os.environ.get(ROOT_VARIABLE):
         os.environ[ROOT_VARIABLE] = str(_of_task(task) or Path.cwd())
 
 
-def _of_task(task: Callable[..., Any]) -> Path | None:
+def _of_task(task: Callable[..., Any] | ModuleType) -> Path | None:
     with suppress(TypeError, OSError):  # it has no file
-        return _of_folder(Path(inspect.getfile(inspect.unwrap(task))).resolve().parent)
+        return _of_folder(
+            Path(inspect.getfile(task if inspect.ismodule(task) else inspect.unwrap(task))).resolve().parent
+        )
     return None
 
 
 def settle_here() -> None:
     """Make the root that of the working directory; outside of any project, that of this package's own checkout."""
-    if ROOT_VARIABLE not in os.environ:
+    if not os.environ.get(ROOT_VARIABLE):
         own = Path(__file__).resolve().parents[1]
         is_checkout = (own / "pyproject.toml").exists()
         os.environ[ROOT_VARIABLE] = str(_of_folder(Path.cwd()) or (own if is_checkout else Path.cwd()))
@@ -55,22 +59,28 @@ def _of_folder(folder: Path) -> Path | None:
     return next((one for one in above if (one / "pyproject.toml").exists() or (one / ".git").exists()), None)
 
 
+def sweeper() -> str:
+    """The choice of hydra/sweeper that starts a study of the project's job."""
+    return _said("sweeper") or "study"
+
+
+def program() -> Path | None:
+    """The file of the job that the project names, None if it names none or the file is not there."""
+    module = (_said("job") or "").partition(":")[0]
+    path = root() / f"{module.replace('.', '/')}.py"
+    return path if module and path.is_file() else None
+
+
 def task() -> Callable[..., Any] | None:
-    """The function of the job that the project's pyproject.toml names, without Hydra's decorator; None if none.
+    """The function of the job that the project names, without Hydra's decorator; None if it names none.
 
     Raises:
         SweepError: It cannot be imported.
     """
-    file = root() / "pyproject.toml"
-    try:
-        named = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("sweep", {}).get("job")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SweepError(f"{file}: cannot be read ({in_one_line(error)})") from error
+    named = _said("job")
     if named is None:
         return None
-    module, _, name = str(named).partition(":")
+    module, _, name = named.partition(":")
     if str(root()) not in sys.path:
         sys.path.insert(0, str(root()))
     try:
@@ -79,6 +89,26 @@ def task() -> Callable[..., Any] | None:
         raise SweepError(
             f"[tool.sweep] job={named}: cannot be imported ({in_one_line(error)}); give MODULE:NAME"
         ) from error
-    return inspect.unwrap(
-        found, stop=lambda one: hasattr(one, "sweep_job") and not hasattr(one.__wrapped__, "sweep_job")
-    )
+    while not (hasattr(found, "sweep_job") and not hasattr(getattr(found, "__wrapped__", None), "sweep_job")):
+        inner = getattr(found, "__wrapped__", None)
+        if inner is None:
+            break
+        found = inner
+    return cast(Callable[..., Any], found)
+
+
+def _said(key: str) -> str | None:
+    """What the project's pyproject.toml says of `key` under [tool.sweep], None if nothing.
+
+    Raises:
+        SweepError: The file cannot be read, or says no text.
+    """
+    file = root() / "pyproject.toml"
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("sweep", {}).get(key)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{file}: cannot be read ({in_one_line(error)})") from error
+    require(found is None or isinstance(found, str), f"[tool.sweep] {key}", found, "must be a text, in quotes")
+    return found

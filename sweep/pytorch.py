@@ -14,7 +14,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import nn
 
 from sweep.errors import SweepError, in_one_line
-from sweep.record.tracking import failures_told
+from sweep.record.run import failures_told
 from sweep.trial import Trial
 
 

@@ -22,8 +22,9 @@ from typing import NoReturn
 import hydra
 from omegaconf import DictConfig
 
-from sweep import ROOT, environment
+from sweep import environment
 from sweep.arguments import check_training
+from sweep.digits import CONF
 from sweep.digits.job import DIGITS
 from sweep.errors import explain, print_whatever_comes
 from sweep.plugin.sweeper import register
@@ -35,7 +36,7 @@ register()
 warnings.filterwarnings("ignore", r"hydra.utils.instantiate\(\) resolved _target_='sweep\.plugin\.leftovers\.")
 
 
-@hydra.main(config_path=str(ROOT / "conf"), config_name="config")
+@hydra.main(config_path=str(CONF), config_name="config")
 @DIGITS
 def main(cfg: DictConfig) -> None:
     """Train the job that Hydra composed."""

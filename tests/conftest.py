@@ -23,13 +23,15 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweep import ROOT, cli
+from sweep import cli
 from sweep.digits import config
 from sweep.digits.data import MNISTConfig
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.plugin.workers import PRELOADED
-from sweep.record import tracking
+from sweep.record.tags import KIND_TAG
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A process that has imported everything and is forked for each command: a real process with its own
 # command line, environment and exit status, without the seconds that the imports take.
@@ -133,9 +135,7 @@ class Project:
         """All runs of this kind in the record, first to last."""
         client = self.client()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        return client.search_runs(
-            experiments, f"tags.`{tracking.KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"]
-        )
+        return client.search_runs(experiments, f"tags.`{KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"])
 
 
 def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:
@@ -185,15 +185,17 @@ def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     made = Project(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    monkeypatch.setenv("SWEEP_ROOT", str(ROOT))  # as for a command that is given in no project's folder
     return made
 
 
 ABSENT = """
+import os
 from importlib.machinery import PathFinder
 
 find_spec = PathFinder.find_spec
-of_digits = ("torch", "torchvision", "sklearn", "flask", "PIL")
-PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in of_digits else find_spec(name, *rest)
+absent = os.environ["SWEEP_TEST_ABSENT"].split(",")
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in absent else find_spec(name, *rest)
 """
 
 
@@ -201,7 +203,7 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in of_
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment in which another program finds this package as installed, by the entry points in pyproject.toml.
 
-    In it nothing can be imported that only the job that ships needs.
+    In it nothing can be imported that only the job that ships needs, or what SWEEP_TEST_ABSENT names.
     """
     folder = tmp_path_factory.mktemp("installed")
     info = folder / "sweep-0.dist-info"
@@ -213,7 +215,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     (folder / "sitecustomize.py").write_text(ABSENT)
-    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    return os.environ | {
+        "SWEEP_ROOT": "",
+        "SWEEP_TEST_ABSENT": "torch,torchvision,sklearn,flask,PIL",
+        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+    }
 
 
 @pytest.fixture

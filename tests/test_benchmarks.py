@@ -5,10 +5,10 @@ from types import ModuleType
 
 import pytest
 import torch
+from conftest import ROOT
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sweep import ROOT
 from sweep.digits.models import MLPConfig
 
 

@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 
-from sweep import ROOT, arguments, cli
+from sweep import arguments, cli
 from sweep.errors import SweepError
 
 

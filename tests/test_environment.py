@@ -9,7 +9,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_TYPE
 
 from sweep import environment
 from sweep.errors import SweepError
-from sweep.record import tracking
+from sweep.record.connect import connect
+from sweep.record.lifecycle import open_run
+from sweep.record.place import outermost
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, find_run
+from sweep.record.tags import KIND_TAG
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +71,7 @@ def test_an_address_that_mlflow_does_not_take_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(SweepError) as caught:
-        tracking.connect()
+        connect()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -84,7 +89,7 @@ def test_a_run_that_the_environment_names_is_never_touched(
     is_there = state not in ("absent", "no id")
     before = client.get_run(run_id).to_dictionary() if is_there else None
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    tracking.connect()
+    connect()
     with pytest.raises(SweepError, match=r"^MLFLOW_RUN_ID=.*; unset MLFLOW_RUN_ID$"), _open("study"):
         pass
     if is_there:
@@ -97,7 +102,7 @@ def test_where_runs_belong_is_not_taken_from_the_environment(
     project: Project, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "mine")
-    tracking.connect()
+    connect()
     with pytest.raises(SweepError, match=f"^{name}=mine: .*; unset it"), _open("study"):
         pass
     assert mlflow.get_experiment_by_name("mine") is None
@@ -107,15 +112,15 @@ def test_the_run_of_an_mlflow_run_is_the_outermost_one_alone(project: Project, m
     run_id = _opened_by_mlflow_run(project)
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    tracking.connect()
-    with _open("study") as study, _open("trial", tracking.find_run(study.run_id)) as trial:
+    connect()
+    with _open("study") as study, _open("trial", find_run(study.run_id)) as trial:
         pass
     assert study.run_id == run_id
     assert trial.run_id != run_id
     with pytest.raises(SweepError, match=r"^MLFLOW_RUN_ID="), _open("study"):  # once only
         pass
     with pytest.raises(SweepError, match="the study goes on in its own run"):
-        tracking._outermost(trial.run_id)
+        outermost(trial.run_id)
 
 
 def test_a_study_under_mlflow_run_with_relative_addresses_is_one_record_whatever_folder_its_jobs_work_in(
@@ -140,5 +145,5 @@ def _opened_by_mlflow_run(project: Project) -> str:
     return project.client().create_run("0", tags={MLFLOW_SOURCE_TYPE: "PROJECT"}).info.run_id
 
 
-def _open(kind: str, parent: tracking.RunRecord | None = None) -> AbstractContextManager[tracking.MLflowRun]:
-    return tracking.open_run("made", kind, tags={tracking.KIND_TAG: kind}, parent=parent)
+def _open(kind: str, parent: RunRecord | None = None) -> AbstractContextManager[MLflowRun]:
+    return open_run("made", kind, tags={KIND_TAG: kind}, parent=parent)

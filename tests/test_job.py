@@ -15,11 +15,13 @@ from optuna.trial import TrialState
 import sweep
 from sweep.job import Goal, Job, flatten
 from sweep.outcome import Outcome
-from sweep.record import tracking
+from sweep.record.runs import RunRecord
+from sweep.record.tags import OVERRIDES_TAG, overrides_tag
+from sweep.running import carry_out
 from sweep.study import storage
 from sweep.study.study import Study
 from sweep.study.trials import OUTCOME, outcome_of
-from sweep.trial import Trial, carry_out
+from sweep.trial import Trial
 
 FAKE = "../tests/fake_job.py"
 GOAL = Goal(["val/score"], ["maximize"], "tests", is_recorded=False)
@@ -94,13 +96,6 @@ def test_a_step_can_be_reported_in_parts_and_numbers_of_numpy_are_numbers(tmp_pa
     assert run(task, tmp_path) == [0.5]
 
 
-def test_outside_of_a_job_there_is_no_trial() -> None:
-    with pytest.raises(
-        sweep.SweepError, match=r"^sweep\.trial\(\): no trial runs in this process; put @sweep\.Job\(\)"
-    ):
-        sweep.trial()
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -137,10 +132,10 @@ def test_overrides_travel_one_by_one_and_old_records_stay_readable() -> None:
     overrides = ["data.root='a b/c'", 'note="it\'s, [so]"', "x=1", "+y=[1, 2]"]
 
     def read(text: str) -> dict[str, str]:
-        run = tracking.RunRecord("id", "1", "run", "FINISHED", {}, {}, {tracking.OVERRIDES_TAG: text}, 0.0)
+        run = RunRecord("id", "1", "run", "FINISHED", {}, {}, {OVERRIDES_TAG: text}, 0.0)
         return run.overrides
 
-    (tag,) = tracking.overrides_tag(overrides).values()
+    (tag,) = overrides_tag(overrides).values()
     parsed = OverridesParser.create().parse_overrides(["data.root='a b/c'", 'note="it\'s, [so]"'])
     assert read(tag) == {"data.root": "a b/c", "note": "it's, [so]", "x": "1", "y": "[1, 2]"}
     assert [str(one.value()) for one in parsed] == ["a b/c", "it's, [so]"]  # as Hydra reads them
@@ -162,7 +157,7 @@ def test_overrides_travel_one_by_one_and_old_records_stay_readable() -> None:
 def test_how_a_run_ended_is_one_value_also_of_records_that_only_have_a_sentence(
     status: str, tags: dict[str, str], outcome: Outcome | None
 ) -> None:
-    assert tracking.RunRecord("id", "1", "run", status, {}, {}, tags, 0.0).outcome == outcome
+    assert RunRecord("id", "1", "run", status, {}, {}, tags, 0.0).outcome == outcome
 
 
 STUDY = ("-m", "hydra/sweeper=study", "hydra.sweeper.study_name=tiny", "hydra.sweeper.n_jobs=1", "x=interval(0,1)")

@@ -13,7 +13,7 @@ import pytest
 from conftest import Project, Started
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.record.tracking import TRIAL_TAG
+from sweep.record.tags import TRIAL_TAG
 from sweep.study import storage
 from sweep.study.trials import INTERRUPTED, RETRY_OF, WORKER, counts, was_interrupted
 

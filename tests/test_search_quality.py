@@ -7,11 +7,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from optuna.pruners import NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweep import ROOT
 from sweep.study.samplers import learning_from_pruned
 
 N_TRIALS = 13  # Optuna's samplers model from the eleventh on

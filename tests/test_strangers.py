@@ -24,7 +24,8 @@ from torch import nn
 from sweep import pytorch
 from sweep.digits import config, exported, predict, predictions, train
 from sweep.errors import SweepError
-from sweep.record import tracking
+from sweep.record.runs import find_study
+from sweep.record.tags import COPY_TAG, DIRECTION_TAG, PRECISION_TAG, STUDY_TAG, THREADS_TAG, TRIAL_TAG
 from sweep.results import best, confirm, report, rerun
 from sweep.study.dimensions import SPACE_FILE
 
@@ -486,13 +487,13 @@ def tagged(studied: Studied, run_id: str, key: str, value: str) -> Iterator[None
 @pytest.mark.parametrize(
     ("program", "of_study", "key", "value"),
     [
-        (report, False, tracking.TRIAL_TAG, "../../x"),
-        (report, True, tracking.DIRECTION_TAG, "maximize,minimize"),
-        (report, True, tracking.DIRECTION_TAG, "sideways"),
-        (confirm, False, tracking.TRIAL_TAG, "1\nhydra: {}"),
-        (rerun, False, tracking.THREADS_TAG, "many"),
-        (rerun, False, tracking.COPY_TAG, "x"),
-        (rerun, False, tracking.PRECISION_TAG, "${oc.env:STRANGERS_SECRET}"),
+        (report, False, TRIAL_TAG, "../../x"),
+        (report, True, DIRECTION_TAG, "maximize,minimize"),
+        (report, True, DIRECTION_TAG, "sideways"),
+        (confirm, False, TRIAL_TAG, "1\nhydra: {}"),
+        (rerun, False, THREADS_TAG, "many"),
+        (rerun, False, COPY_TAG, "x"),
+        (rerun, False, PRECISION_TAG, "${oc.env:STRANGERS_SECRET}"),
     ],
 )
 def test_a_tag_that_this_project_would_not_write_is_told(
@@ -508,10 +509,10 @@ def test_a_tag_that_this_project_would_not_write_is_told(
 def test_what_confirm_writes_for_hydra_holds_settings_and_never_what_a_name_smuggles_in(
     studied: Studied, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    found = tracking.find_study("s")
+    found = find_study("s")
     chosen = confirm.choose(found, 1)
     monkeypatch.setattr(report, "folder_of", lambda _: tmp_path)
-    named = found._replace(name=name, tags=found.tags | {tracking.STUDY_TAG: name})
+    named = found._replace(name=name, tags=found.tags | {STUDY_TAG: name})
     words = confirm.command(named, [chosen[0]._replace(params={"seed": "0\nevil: 1"})], 2, f"{name}-confirm", [])
     (written,) = (tmp_path / "confirm" / "experiment").iterdir()
     settings = yaml.safe_load(written.read_text())

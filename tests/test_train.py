@@ -10,9 +10,8 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from conftest import Finished, Project
+from conftest import ROOT, Finished, Project
 
-from sweep import ROOT
 from sweep.digits import config, data
 from sweep.digits.train import load_classifier
 

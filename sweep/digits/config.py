@@ -13,8 +13,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep import ROOT
-from sweep.digits import data, models, optimizers
+from sweep.digits import CONF, data, models, optimizers
 from sweep.digits.job import METRICS
 from sweep.errors import SweepError, explain, in_one_line, one_of, require
 from sweep.job import flatten
@@ -116,7 +115,7 @@ def compose(overrides: Sequence[str]) -> Config:
     Raises:
         SweepError: As `parse` does; what Hydra itself raises of a key or a choice comes through.
     """
-    with hydra.initialize_config_dir(str(ROOT / "conf")):
+    with hydra.initialize_config_dir(str(CONF)):
         return parse(hydra.compose("config", list(overrides)))
 
 

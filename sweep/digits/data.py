@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sweep import ROOT
+from sweep.digits import CONF
 from sweep.errors import SweepError, in_one_line, require
 from sweep.files import expanded
 
@@ -345,7 +345,7 @@ def here(config: DataConfig) -> DataConfig:
 
 def _default_root(name: str) -> str:
     """The root in the YAML of the data set called `name`, as it is written; empty if there is none."""
-    path = ROOT / "conf" / "data" / f"{name}.yaml"
+    path = CONF / "data" / f"{name}.yaml"
     written = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
     return str(written.get("root", "")) if isinstance(written, dict) else ""
 

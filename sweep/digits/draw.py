@@ -20,7 +20,7 @@ from sweep.arguments import Parser
 from sweep.digits import handwriting, predict
 from sweep.digits.train import Classifier
 from sweep.errors import SweepError, told_in_one_line
-from sweep.record import tracking
+from sweep.record.connect import connect
 from sweep.results import best
 
 HOST = "127.0.0.1"
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     best.add_choice(parser)
     options = parser.parse_args(arguments)
     with told_in_one_line():
-        tracking.connect()
+        connect()
         run = predict.choose(options)
         classifier = predict.load(run)
         listening = _listen(options.port)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import ROOT
+from sweep import conf
+from sweep.digits import CONF
 
-CONF = ROOT / "conf"
-STUDY = ROOT / "sweep" / "conf" / "hydra" / "sweeper" / "study.yaml"
+STUDY = Path(conf.__file__).parent / "hydra" / "sweeper" / "study.yaml"
 CLASSES = {
     "model": "models.py",
     "optimizer": "optimizers.py",

@@ -1,12 +1,18 @@
 """What the digits job says about itself. Light to import: torch waits inside the functions."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 import sweep
-from sweep import Dataset, Metric
+from sweep import Dataset, Kept, Metric, PerExample, Section, Verified
 
 SHARE = Metric(direction="maximize", is_share=True)
 LOSS = Metric(direction="minimize")
+HELD_OUT = ("data.validation",)
+"""How many images are held out, and so which."""
 
 PARAMETERS = "model/parameters"
 """The metric that counts what is trained."""
@@ -14,8 +20,8 @@ PARAMETERS = "model/parameters"
 METRICS: dict[str, Metric] = {
     "test/accuracy": SHARE,
     "test/loss": LOSS,
-    "val/accuracy": SHARE,
-    "val/loss": LOSS,
+    "val/accuracy": replace(SHARE, depends_on=HELD_OUT),
+    "val/loss": replace(LOSS, depends_on=HELD_OUT),
     "train/loss": LOSS,
     PARAMETERS: Metric(direction="minimize", decimals=0, is_constant=True),
 }
@@ -24,6 +30,13 @@ METRICS: dict[str, Metric] = {
 A metric of your own goes here, and into `train.train`, which computes it. Of one without a direction
 a study asks for hydra.sweeper.direction.
 """
+
+DEVICE_TAG = "sweep.device"
+PROCESSOR_TAG = "sweep.processor"
+PRECISION_TAG = "sweep.precision"
+THREADS_TAG = "sweep.num_threads"
+TORCH_TAG = "sweep.torch"
+PARAMETERS_TAG = "sweep.parameters"
 
 
 def _check(cfg: DictConfig) -> object:
@@ -49,6 +62,44 @@ def _dataset(cfg: DictConfig) -> Dataset:
     return Dataset(used.name, data.load(used).digest, used.origin)
 
 
+def _verify(folder: Path, kept: Kept, trust: bool) -> Verified:
+    from sweep.digits import kept as runs
+
+    return runs.verify(folder, kept, trust)
+
+
+def _again(settings: DictConfig, tags: Mapping[str, str]) -> DictConfig:
+    from sweep.digits import kept as runs
+
+    return runs.again(settings, tags)
+
+
+def _differences(then: Kept, now: Kept) -> list[str]:
+    from sweep.digits import kept as runs
+
+    return runs.differences(then, now)
+
+
+def _nondeterminism(kept: Kept) -> list[str]:
+    threads, device = kept.tags.get(THREADS_TAG, "1"), kept.tags.get(DEVICE_TAG, "cpu")
+    return [
+        *([f"{threads} threads: they may add in another order each time"] if threads != "1" else []),
+        *([f"{device}: some of its kernels may add in another order each time"] if device != "cpu" else []),
+    ]
+
+
+def _per_example(kept: Kept, metric: str) -> PerExample | None:
+    from sweep.digits import evaluation
+
+    return evaluation.per_example(kept, metric)
+
+
+def _sections(kept: Kept) -> Iterable[Section]:
+    from sweep.digits import evaluation
+
+    return evaluation.sections(kept)
+
+
 DIGITS = sweep.Job(
     check=_check,
     metrics=METRICS,
@@ -63,4 +114,18 @@ DIGITS = sweep.Job(
     # The last is what the logging of a model is waiting for otherwise.
     preload=("sweep.digits.train", "mlflow.pytorch", "torch._dynamo"),
     dataset=_dataset,
+    model_files=("weights.pt", "config.yaml"),
+    verify=_verify,
+    per_example=_per_example,
+    sections=_sections,
+    again=_again,
+    differences=_differences,
+    nondeterminism=_nondeterminism,
+    circumstances={
+        TORCH_TAG: "torch",
+        DEVICE_TAG: "the device",
+        PROCESSOR_TAG: "the processor",
+        PRECISION_TAG: "the precision",
+        THREADS_TAG: "the number of threads",
+    },
 )

@@ -20,15 +20,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sweep import ROOT
+from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import config, handwriting, train
 from sweep.digits.data import MNISTConfig
 from sweep.digits.train import Classifier
 from sweep.errors import SweepError, printable, told_in_one_line
 from sweep.files import expanded, replacing
-from sweep.record import registry, tracking
-from sweep.record.tracking import RunRecord
+from sweep.record import registry
+from sweep.record.connect import connect
+from sweep.record.files import download
+from sweep.record.runs import RunRecord, best_of, find_study, naming, trained
+from sweep.record.tags import STUDY_TAG
 from sweep.results import best
 
 LONGEST_STEM = 50
@@ -47,13 +50,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--output",
         metavar="DIR",
         type=path_given,
-        default=ROOT / "multirun" / "predict",
+        default=project.root() / "multirun" / "predict",
         help="where --show writes them (multirun/predict)",
     )
     best.add_choice(parser)
     options = parser.parse_args(arguments)
     with told_in_one_line():
-        tracking.connect()
+        connect()
         run = choose(options)
         classifier = load(run)
         print(f"reading with {describe(run, options.model)} ({run.run_id})", flush=True)
@@ -88,16 +91,16 @@ def choose(options: argparse.Namespace) -> RunRecord:
     """
     if any(value is not None for value in (options.study, options.experiment, options.run, options.model)):
         return best.find(options)
-    champions, runs = _champions(), tracking.trained()
+    champions, runs = _champions(), trained()
     for suits in (_is_of_mnist, _is_of_digits):
         suiting = [name for name, run in champions.items() if suits(run)]
         if len(suiting) == 1:
             options.model = suiting[0]
             return champions[options.model]
-        if found := tracking.best_of([run for run in runs if suits(run)], "test/accuracy", "maximize"):
+        if found := best_of([run for run in runs if suits(run)], "test/accuracy", "maximize"):
             return found
     if not runs:
-        tracking.find_study(None)  # says how to start one where there is none
+        find_study(None)  # says how to start one where there is none
     others = ", ".join(sorted({run.params.get("data.name", "unknown data") for run in runs}))
     so_far = f"what was trained so far is of {others}, not of digits" if others else "nothing has been trained so far"
     raise SweepError(
@@ -129,7 +132,7 @@ def _is_of_digits(run: RunRecord) -> bool:
 
 def describe(run: RunRecord, champion_of: str | None) -> str:
     """Which model it is, of which data and how good; by its name in MLflow's registry where it is a champion there."""
-    study = run.tags.get(tracking.STUDY_TAG)
+    study = run.tags.get(STUDY_TAG)
     accuracy = run.metrics.get("test/accuracy")
     return (
         f"{f'{champion_of}@{registry.ALIAS}, ' if champion_of else ''}"
@@ -155,8 +158,8 @@ def load(run: RunRecord) -> Classifier:
         SweepError: The run has no model, or one of other things.
     """
     with tempfile.TemporaryDirectory() as folder:
-        tracking.download(run, Path(folder), (train.CONFIG_FILE, train.WEIGHTS_FILE))
-        with tracking.naming(run):
+        download(run, Path(folder), (train.CONFIG_FILE, train.WEIGHTS_FILE))
+        with naming(run):
             classifier, classes = train.load_classifier(folder), train.load_classes(folder)
     if classes != MNISTConfig.classes:
         raise SweepError(

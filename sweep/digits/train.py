@@ -1,35 +1,45 @@
-"""The digits job: where data, model and loop meet, and what a trained model is loaded from."""
+"""The digits job: where data, model and loop meet."""
 
 import logging
-import zipfile
-from collections import OrderedDict
 from dataclasses import asdict
-from pathlib import Path
 
 import psutil
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 import sweep
 from sweep import pytorch
 from sweep.digits import config as configs
 from sweep.digits import data, loop, predictions
+from sweep.digits.classifier import CONFIG_FILE as CONFIG_FILE
+from sweep.digits.classifier import WEIGHTS_FILE as WEIGHTS_FILE
+from sweep.digits.classifier import Classifier as Classifier
+from sweep.digits.classifier import build_classifier as build_classifier
+from sweep.digits.classifier import load_classes as load_classes
+from sweep.digits.classifier import load_classifier as load_classifier
+from sweep.digits.classifier import load_config as load_config
+from sweep.digits.classifier import load_weights as load_weights
 from sweep.digits.config import Config
-from sweep.digits.job import PARAMETERS
+from sweep.digits.job import (
+    DEVICE_TAG,
+    PARAMETERS,
+    PARAMETERS_TAG,
+    PRECISION_TAG,
+    PROCESSOR_TAG,
+    THREADS_TAG,
+    TORCH_TAG,
+)
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
 from sweep.errors import SweepError, in_one_line
 from sweep.files import replacing
-from sweep.record import tracking
+from sweep.record.files import read_text
+from sweep.record.runs import RunRecord, naming
 from sweep.study.progress import LongEpochs
 
 log = logging.getLogger(__name__)
 
 BYTES_PER_PARAMETER = 4 * 4
 """The weight, its gradient, and the two means that Adam keeps, in float32."""
-
-WEIGHTS_FILE = "weights.pt"
-CONFIG_FILE = "config.yaml"
 
 
 def check(config: Config) -> None:
@@ -90,7 +100,7 @@ def train(cfg: DictConfig) -> None:
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(train_loader))
 
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    trial.log(tags=circumstances(device, precision) | {tracking.PARAMETERS_TAG: str(num_parameters)})
+    trial.log(tags=circumstances(device, precision) | {PARAMETERS_TAG: str(num_parameters)})
     log.info(
         "%s on %s: %s parameters, %s images, %s, %s, %d threads",
         config.model.name,
@@ -138,11 +148,11 @@ def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str
     """What else decides the last bits of a result, as tags of its run; settings may leave it to the machine."""
     is_cuda = device.type == "cuda"
     return {
-        "sweep.device": device.type,
-        "sweep.processor": torch.cuda.get_device_name() if is_cuda else torch.backends.cpu.get_cpu_capability(),
-        "sweep.precision": str(precision).removeprefix("torch."),
-        "sweep.num_threads": str(torch.get_num_threads()),
-        "sweep.torch": torch.__version__,
+        DEVICE_TAG: device.type,
+        PROCESSOR_TAG: torch.cuda.get_device_name() if is_cuda else torch.backends.cpu.get_cpu_capability(),
+        PRECISION_TAG: str(precision).removeprefix("torch."),
+        THREADS_TAG: str(torch.get_num_threads()),
+        TORCH_TAG: torch.__version__,
     }
 
 
@@ -158,120 +168,17 @@ def _loaders(
     }
 
 
-class Classifier(nn.Sequential):
-    """The network with its preprocessing before it: takes images (B, C, H, W) in [0, 1], gives logits."""
-
-    transform: data.ImageTransform
-    network: nn.Module
-
-    def __init__(self, transform: data.ImageTransform, network: nn.Module) -> None:
-        super().__init__(OrderedDict(transform=transform, network=network))
-
-
-def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Classifier:
-    """The untrained classifier of `config`, which normalises by `mean` and `std`."""
-    transform = data.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
-    return Classifier(transform, config.model.build(config.data.image_shape, len(config.data.classes)))
-
-
-def load_classifier(folder: str | Path) -> Classifier:
-    """The trained classifier in `folder`, from the config.yaml and weights.pt that a trial left there.
-
-    Nothing in the files is run: the settings are plain values, and the weights tensors.
-
-    Returns:
-        In evaluation mode, on the CPU; it takes images (B, C, H, W) in [0, 1], as torchvision's ToTensor
-        makes them, and gives logits (B, num_classes).
-
-    Raises:
-        SweepError: The files are not there, are damaged, or do not belong together.
-    """
-    config, weights = load_config(folder), load_weights(folder)
-    with torch.device("meta"):  # shapes only: what takes memory is no more than what the file holds
-        classifier = build_classifier(config)
-    expected = classifier.state_dict()
-    for name in sorted({*expected, *weights}):
-        theirs, ours = (_described(tensors.get(name)) for tensors in (weights, expected))
-        if theirs != ours:
-            raise SweepError(
-                f"{WEIGHTS_FILE}: it is another model's than {CONFIG_FILE} says: its {name[:100]!r} is {theirs}, "
-                f"not {ours}"
-            )
-    classifier.load_state_dict(weights, assign=True)
-    return classifier.eval()
-
-
-def _described(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def recorded_config(run: tracking.RunRecord) -> Config | None:
+def recorded_config(run: RunRecord) -> Config | None:
     """The settings that `run` was trained with, None where it kept none.
 
     Raises:
         SweepError: Their file is damaged, or its values are not allowed.
     """
-    text = tracking.read_text(run, CONFIG_FILE)
+    text = read_text(run, CONFIG_FILE)
     if text is None:
         return None
-    with tracking.naming(run):
-        return _config_in(text)
-
-
-def load_config(folder: str | Path) -> Config:
-    """The settings in the config.yaml in `folder`.
-
-    Raises:
-        SweepError: It is not there, is damaged, or its values are not allowed.
-    """
-    try:
-        return _config_in((Path(folder) / CONFIG_FILE).read_bytes())
-    except OSError as error:
-        raise SweepError(f"{folder}: no {CONFIG_FILE} to load ({error.strerror})") from error
-
-
-def _config_in(text: str | bytes) -> Config:
-    try:
-        return configs.from_yaml(text)
-    except SweepError as error:
-        raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
-
-
-def load_weights(folder: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in the weights.pt in `folder`, by name.
-
-    Raises:
-        SweepError: It is not there, is damaged, or holds something else.
-    """
-    path = Path(folder) / WEIGHTS_FILE
-    try:
-        with zipfile.ZipFile(path) as archive:  # stored as they are, or a small file could fill the memory
-            if any(member.file_size != member.compress_size for member in archive.infolist()):
-                raise ValueError("it is compressed")
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise SweepError(f"{folder}: no {WEIGHTS_FILE} to load ({error.strerror})") from error
-    except Exception as error:  # whatever zip, pickle and torch raise of what they cannot read
-        raise SweepError(
-            f"{WEIGHTS_FILE}: it is damaged, or holds something other than tensors, which is not loaded "
-            f"({type(error).__name__})"
-        ) from error
-    if not isinstance(found, dict) or not all(map(_is_dense, found.values())) or not all(map(_is_text, found)):
-        raise SweepError(f"{WEIGHTS_FILE}: it does not hold tensors by their names")
-    size = sum(tensor.numel() * tensor.itemsize for tensor in found.values())
-    if size > path.stat().st_size:
-        raise SweepError(f"{WEIGHTS_FILE}: it is damaged: {path.stat().st_size:,} bytes, for tensors of {size:,}")
-    return found
-
-
-def _is_dense(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def load_classes(folder: str | Path) -> tuple[str, ...]:
-    """The names of what the classifier in `folder` tells apart, in the order of its logits."""
-    return load_config(folder).data.classes
+    with naming(run):
+        try:
+            return configs.from_yaml(text)
+        except SweepError as error:
+            raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error

@@ -17,14 +17,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from sweep import ROOT
+from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import config, data
 from sweep.digits.config import Config
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record import runs
+from sweep.record.connect import connect
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, studies, trials_of
 
 NUM_SHOWN = 16
 COLUMNS = 4
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     with told_in_one_line(options.overrides):
         job = config.compose(options.overrides)
-        path = options.output or ROOT / "multirun" / "visualize" / f"{job.data.name}.png"
+        path = options.output or project.root() / "multirun" / "visualize" / f"{job.data.name}.png"
         if path.suffix != ".png" or path.is_dir():
             raise SweepError(f"--output={path}: the picture is a PNG; give the name of a file that ends in .png")
         study = find_study(job, options.study)  # before the work, so that a name that is wrong costs none
@@ -265,10 +267,10 @@ def find_study(job: Config, name: str | None) -> RunRecord | None:
     """
     if not job.tracking.enabled:
         return None
-    tracking.connect()
+    connect()
     if name is None:
-        return next((study for study in tracking.studies() if job.data.name in _data_of(study)), None)
-    study = tracking.find_study(name)
+        return next((study for study in studies() if job.data.name in _data_of(study)), None)
+    study = runs.find_study(name)
     others = _data_of(study)
     if job.data.name not in others:
         on = ", ".join(sorted(others)) or "no data yet"
@@ -278,12 +280,12 @@ def find_study(job: Config, name: str | None) -> RunRecord | None:
 
 def _data_of(study: RunRecord) -> set[str]:
     """The names of the data sets that its trials were trained on."""
-    return {trial.params["data.name"] for trial in tracking.trials_of(study) if "data.name" in trial.params}
+    return {trial.params["data.name"] for trial in trials_of(study) if "data.name" in trial.params}
 
 
 def log_to(study: RunRecord, path: Path) -> str:
     """Log the picture at `path` to `study`, and say to which."""
-    tracking.MLflowRun(study.run_id).log_file(path)
+    MLflowRun(study.run_id).log_file(path)
     return f"to study {study.name}, as {path.name} among its artifacts"
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from sweep import project
 from sweep.errors import SweepError, require, without_password
 from sweep.job import Job
 
@@ -74,23 +72,14 @@ def _as_typed(config: DictConfig, key: str) -> str | None:
     return typed[-1] if typed else str(value)
 
 
-def settle_folder(config: DictConfig, task: TaskFunction) -> None:
+def settle_folder(config: DictConfig) -> None:
     """Where the program says nothing, have the study's files go to multirun/ in its project, in a folder of their own.
 
     Hydra's own folder has the time in it, by which a study would not be found again.
     """
     if cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["dir"] != HYDRAS_FOLDER:
         return
-    _set_for_all(config, "hydra.sweep.dir", str(_project_of(task) / "multirun" / config.hydra.sweeper.study_name))
-
-
-def _project_of(task: TaskFunction) -> Path:
-    """The nearest parent of the job's file with pyproject.toml or .git; else the working directory."""
-    with suppress(TypeError, OSError):  # it has no file
-        for parent in Path(inspect.getfile(inspect.unwrap(task))).resolve().parents:
-            if (parent / "pyproject.toml").exists() or (parent / ".git").exists():
-                return parent
-    return Path.cwd()
+    _set_for_all(config, "hydra.sweep.dir", str(project.root() / "multirun" / config.hydra.sweeper.study_name))
 
 
 def settle_storage(config: DictConfig) -> str | None:

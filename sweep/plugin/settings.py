@@ -38,10 +38,11 @@ class Settings:
     storage: str | None
     """Path or URL of Optuna's record; None for the memory of this process."""
     objective: Any
-    """Read from each composed job, as the next three are; see `Job.goal`."""
+    """Read from each composed job, as the next four are; see `Job.goal`."""
     direction: Any
     experiment: Any
     record: Any
+    watch: Any
     max_failure_rate: float
     """The share of the trials that may fail before no more are handed out."""
     params: Any

@@ -38,7 +38,7 @@ from sweep.study.pruners import build_pruner
 if TYPE_CHECKING:
     import optuna
 
-    from sweep.record.tracking import Run
+    from sweep.record.run import Run
     from sweep.study.space import Space
     from sweep.study.study import Study
 
@@ -91,7 +91,7 @@ class StudySweeper(Sweeper):
         self.job = jobs.of(self.task)
         names = places.names_of(self.job, config)
         self.name = places.settle_name(config, [*names[:1], "grid"] if self.settings.is_grid else names)
-        places.settle_folder(config, self.task)
+        places.settle_folder(config)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=self.task, config=config
         )
@@ -103,7 +103,8 @@ class StudySweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the study that the command line's `arguments` ask for, or go on with it."""
         say_at_once(f"study {self.name}: checking the search space ...")
-        from sweep.record import tracking
+        from sweep.record.connect import connect
+        from sweep.record.place import require_place
         from sweep.study import samplers, storage, study
 
         checked, searched, points = self.check(arguments)
@@ -121,8 +122,8 @@ class StudySweeper(Sweeper):
         else:
             checks.require_same(found, directions, facts)
         if checked.goal.is_recorded:
-            tracking.connect()
-            tracking.require_place(checked.goal.experiment)
+            connect()
+            require_place(checked.goal.experiment)
         interrupts.work_begins()
         places.make_folder(self.config)
         shared = study.Study(self.storage, self.name, directions, self.n_trials, self.folder)
@@ -229,7 +230,8 @@ class StudySweeper(Sweeper):
         return samplers.build_sampler(settings, seed=int(np.random.SeedSequence(drawn).generate_state(1)[0]))
 
     def _search(self, shared: Study, checked: Checked, searched: Space, num_slots: int) -> None:
-        from sweep.record import mirror, tracking
+        from sweep.record import mirror
+        from sweep.record.lifecycle import keep_running
         from sweep.results import conclude
         from sweep.results.summary import whole_lists, wrapped
         from sweep.study.ending import tell_best, write_results
@@ -272,14 +274,14 @@ class StudySweeper(Sweeper):
                 raise lost
             if shared.has_finished or not stop.reason:
                 results = write_results(shared, self.folder)
-                table = conclude.conclude(run, keys, search.failure, [results])
+                table = conclude.conclude(run, searched.dimensions, self.job, search.failure, [results])
                 table = table or tell_best(shared, self.job, goal.objectives, results)
             if stop.reason and not shared.is_complete:
                 stopped = f"{stop.reason} after {shared.num_counted()} of {shared.n_trials} trials"
                 raise Stopped(stopped)
         shared.close()
         if run.run_id is not None and shared.has_other_owners and not shared.is_complete:
-            tracking.keep_running(run.run_id)
+            keep_running(run.run_id)
         if table:
             print(f"\n{table}")
         if stopped:

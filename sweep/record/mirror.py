@@ -9,8 +9,25 @@ from typing import NamedTuple
 from sweep.files import replacing
 from sweep.job import Dataset, Goal
 from sweep.outcome import FINISHED, Ended, Outcome
-from sweep.record import tracking
-from sweep.record.tracking import NoRun, Run, RunRecord
+from sweep.record.connect import connect
+from sweep.record.lifecycle import adopting, close_run, complete, end_children, open_run, reopen
+from sweep.record.pages import save_view
+from sweep.record.run import NoRun, Run
+from sweep.record.runs import RunRecord, find_run, find_study, trials_of
+from sweep.record.tags import (
+    CONFIRMS_TAG,
+    COPY_TAG,
+    DIRECTION_TAG,
+    FOLDER_TAG,
+    GRID_TAG,
+    JOB_TAG,
+    KIND_TAG,
+    RUN_FILE,
+    STUDY_TAG,
+    TRIAL_TAG,
+    objective_tags,
+    overrides_tag,
+)
 
 
 class Parent(NamedTuple):
@@ -26,7 +43,7 @@ class Parent(NamedTuple):
         Raises:
             SweepError: There is none.
         """
-        return tracking.find_run(self.run_id) if self.run_id else tracking.find_study(self.study)
+        return find_run(self.run_id) if self.run_id else find_study(self.study)
 
 
 @contextlib.contextmanager
@@ -60,24 +77,23 @@ def open_study(
     if not goal.is_recorded:
         yield NoRun()
         return
-    tracking.connect()
-    if run_id is not None and not tracking.reopen(run_id):
+    connect()
+    if run_id is not None and not reopen(run_id):
         run_id = None
     tags = {
         **_goal_tags(goal),
-        tracking.KIND_TAG: "study",
-        tracking.STUDY_TAG: name,
-        **tracking.overrides_tag(overrides),
-        **({tracking.CONFIRMS_TAG: confirms} if confirms else {}),
-        **({tracking.GRID_TAG: "true"} if is_grid else {}),
-        tracking.FOLDER_TAG: str(folder.resolve()),
+        KIND_TAG: "study",
+        STUDY_TAG: name,
+        **_facts_tag(goal),
+        **overrides_tag(overrides),
+        **({CONFIRMS_TAG: confirms} if confirms else {}),
+        **({GRID_TAG: "true"} if is_grid else {}),
+        FOLDER_TAG: str(folder.resolve()),
     }
-    with tracking.open_run(
-        goal.experiment, name, tags=tags, run_id=run_id, watch_machine=True, active=goal.active_run
-    ) as run:
-        with replacing(folder / tracking.RUN_FILE) as part:
+    with open_run(goal.experiment, name, tags=tags, run_id=run_id, watch_machine=True, active=goal.active_run) as run:
+        with replacing(folder / RUN_FILE) as part:
             part.write_text(run.run_id)
-        tracking.save_view(tracking.find_run(run.run_id), list(shown))
+        save_view(find_run(run.run_id), list(shown))
         if dataset is not None:
             run.log_dataset(*dataset)
         for file, text in (texts or {}).items():
@@ -93,8 +109,9 @@ def open_trial(
     if not goal.is_recorded:
         yield NoRun()
         return
-    tracking.connect()
-    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, tracking.adopting(run.run_id):
+    connect()
+    of_study = {} if parent is None else {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
+    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, adopting(run.run_id, of_study):
         yield run
 
 
@@ -107,19 +124,22 @@ def _open(
     tags: Mapping[str, str],
     outcome: Outcome = FINISHED,
 ) -> AbstractContextManager[Run]:
-    tags = {**tags, tracking.KIND_TAG: "trial", **tracking.overrides_tag(overrides)}
+    tags = {**tags, KIND_TAG: "trial", **overrides_tag(overrides)}
     if parent is None:
-        return tracking.open_run(goal.experiment, name, tags=tags, outcome=outcome, active=goal.active_run)
-    tags |= {tracking.STUDY_TAG: parent.study, tracking.TRIAL_TAG: str(number)}
-    return tracking.open_run(
-        goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome, active=goal.active_run
-    )
+        tags |= _facts_tag(goal)
+        return open_run(goal.experiment, name, tags=tags, outcome=outcome, active=goal.active_run)
+    tags |= {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
+    return open_run(goal.experiment, name, tags=tags, parent=parent.find(), outcome=outcome, active=goal.active_run)
+
+
+def _facts_tag(goal: Goal) -> dict[str, str]:
+    return {JOB_TAG: goal.facts} if goal.facts else {}
 
 
 def _goal_tags(goal: Goal) -> dict[str, str]:
-    tags = tracking.objective_tags(goal.objectives, goal.directions)
+    tags = objective_tags(goal.objectives, goal.directions)
     if not goal.directions:
-        del tags[tracking.DIRECTION_TAG]
+        del tags[DIRECTION_TAG]
     return tags
 
 
@@ -133,14 +153,15 @@ def settle(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
     """
     if not goal.is_recorded:
         return
-    runs = {run.trial_number: run for run in tracking.trials_of(parent.find())}
+    runs = {run.trial_number: run for run in trials_of(parent.find())}
     for number, end in sorted(ended.items()):
         if number in runs:
             recorded = runs[number].outcome
             if recorded is None or recorded.state != end.outcome.state:  # whichever of several processes wrote it last
-                tracking.close_run(runs[number], end.outcome)
+                close_run(runs[number], end.outcome)
+                end_children(runs[number].run_id, end.outcome)
             if end.outcome.state != "finished":  # its job may have ended before it could tell them
-                tracking.complete(runs[number], end.params, end.metrics, end.step)
+                complete(runs[number], end.params, end.metrics, end.step)
         else:
             _record_missing(goal, parent, number, end, runs.get(-1 if end.copy_of is None else end.copy_of))
 
@@ -149,7 +170,7 @@ def _record_missing(goal: Goal, parent: Parent, number: int, end: Ended, twin: R
     """Record a trial that has left no run: a copy of its `twin`, or one of which no more is known than how it ended."""
     tags, params, metrics, step, outcome = _goal_tags(goal), end.params, end.metrics, end.step, end.outcome
     if twin is not None:
-        tags, params, metrics, step = {**tags, tracking.COPY_TAG: str(twin.trial_number)}, twin.params, twin.metrics, 0
+        tags, params, metrics, step = {**tags, COPY_TAG: str(twin.trial_number)}, twin.params, twin.metrics, 0
         if twin.outcome is not None and twin.outcome.state == outcome.state:
             outcome = twin.outcome  # which may say more
     with _open(goal, f"trial-{number:03d}", [], parent, number, tags, outcome) as run:

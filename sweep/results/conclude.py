@@ -1,19 +1,27 @@
 """The end of a study: its best trials in its record, its report, and the table that a person reads."""
 
 import contextlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import BaseDistribution
 
 from sweep.errors import SweepError, explain, in_one_line, without_password
-from sweep.record import tracking
-from sweep.record.tracking import Run, RunRecord
+from sweep.job import Job
+from sweep.record.pages import where_to_look
+from sweep.record.run import Run
+from sweep.record.runs import find_run
+from sweep.record.tags import ERROR_TAG, NUM_BEST_TAG, NUM_TRIALS_TAG
 from sweep.results import summary, trust
+from sweep.results.table import StudyTable, table_of
 from sweep.study.ending import none_finished
 from sweep.study.space import LENGTH
+
+log = logging.getLogger(__name__)
 
 
 def shown_params(dimensions: Iterable[str], composed: DictConfig) -> list[str]:
@@ -43,12 +51,19 @@ def composed_text(config: DictConfig) -> str:
     return without_password("".join(OmegaConf.to_yaml(part, resolve=False) for part in parts))
 
 
-def conclude(run: Run, searched: list[str], failure: Exception | None = None, files: Sequence[Path] = ()) -> str:
+def conclude(
+    run: Run,
+    dimensions: Mapping[str, BaseDistribution] | None = None,
+    job: Job | None = None,
+    failure: Exception | None = None,
+    files: Sequence[Path] = (),
+) -> str:
     """Put the best trial's record, or what is on the Pareto front, into the study's `run`.
 
     Args:
         run: The parent run.
-        searched: The keys whose values differ between trials.
+        dimensions: What was searched; by default as recorded.
+        job: What its job says about itself; by default as recorded.
         failure: What ended the study, if it was an error.
         files: To keep in the run.
 
@@ -60,40 +75,41 @@ def conclude(run: Run, searched: list[str], failure: Exception | None = None, fi
     """
     if run.run_id is None:
         return ""
-    study = tracking.find_run(run.run_id)
-    trials = tracking.trials_of(study)
-    front = tracking.front_of(trials, study.objectives, study.directions)
-    if not front:
-        raise failure if isinstance(failure, SweepError) else _no_trial_finished(trials, failure)
+    table = table_of(find_run(run.run_id), job, dimensions)
+    if not table.front:
+        raise failure if isinstance(failure, SweepError) else _no_trial_finished(table, failure)
     notes = []
-    if len(study.objectives) == 1:
-        (best,) = front
-        settings = {key: best.setting(key) for key in searched if best.setting(key)}
+    if len(table.objectives) == 1:
+        settings = {key: value for key in table.dimensions if (value := table.best.run.setting(key))}
         run.log_params_once(settings)
-        hidden = () if trust.shows_test(study.objectives, searched) else ("test/",)
-        run.log_metrics({key: value for key, value in best.metrics.items() if not key.startswith(hidden)}, step=0)
-        if any(study.params.get(key, value) != value for key, value in settings.items()):
+        shown = {name: value for name, value in table.best.metrics.items() if trust.is_shown(table, name)}
+        run.log_metrics(shown, step=0)
+        if any(table.study.params.get(key, value) != value for key, value in settings.items()):
             notes.append("(Params cannot be changed in MLflow: those of this run are of an earlier best trial.)")
-    found = [{"trial": one.trial_number, "run_id": one.run_id} for one in front]
+    found = [{"trial": row.number, "run_id": row.run_id} for row in table.front]
     run.log_text(OmegaConf.to_yaml(OmegaConf.create({"best_trials": found})), "best_trials.yaml")
+    run.log_tags({NUM_TRIALS_TAG: str(len(table.rows)), NUM_BEST_TAG: str(len(table.front))})
     for file in files:
         run.log_file(file)
-    remarks, seen = _report(study)
-    lines = [*summary.best_lines(study, front, searched), *notes, *remarks]
+    remarks, seen = _report(table)
+    lines = [*summary.best_lines(table, with_settings=True), *notes, *remarks]
     run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
-    return summary.tell(study, trials, front, searched, remarks, seen)
+    return summary.tell(table, remarks, seen)
 
 
-def _report(study: RunRecord) -> tuple[list[str], list[str]]:
+def _report(table: StudyTable) -> tuple[Sequence[str], list[str]]:
     """What there is to say of the best trial, and where to look; a report that cannot be made costs no study."""
     try:
-        from sweep.results import report  # what draws takes a second to import, which the start need not wait for
+        from sweep.results import (
+            gather,
+            report,
+        )  # what draws takes a second to import, which the start need not wait for
 
-        facts = report.gather(study)
-        return facts.remarks, report.where(study, report.write(facts))
+        findings = gather.gather_for(table)
+        return findings.remarks, report.where(table.study, report.write(findings))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
-        again = f"sweep report --study {study.tags[tracking.STUDY_TAG]}"
-        look, *more = tracking.where_to_look(study)
+        again = f"sweep report --study {table.name}"
+        look, *more = where_to_look(table.study)
         return [], [
             f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
             f"look    {look}",
@@ -101,8 +117,8 @@ def _report(study: RunRecord) -> tuple[list[str], list[str]]:
         ]
 
 
-def _no_trial_finished(trials: list[RunRecord], failure: Exception | None) -> SweepError:
-    if not trials:
+def _no_trial_finished(table: StudyTable, failure: Exception | None) -> SweepError:
+    if not table.rows:
         return SweepError(f"no trial could be started: {failure and (explain(failure) or repr(failure))}")
-    reasons = [run.tags[tracking.ERROR_TAG] for run in trials if tracking.ERROR_TAG in run.tags]
-    return SweepError(none_finished(len(trials), reasons))
+    reasons = [row.run.tags[ERROR_TAG] for row in table.rows if ERROR_TAG in row.run.tags]
+    return SweepError(none_finished(len(table.rows), reasons))

@@ -24,13 +24,16 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import ROOT, environment
+from sweep import environment, project
 from sweep.arguments import Parser, training_command
 from sweep.digits import config, data, train
 from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.connect import connect
+from sweep.record.files import read_text
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, find_study, studies, trials_of
+from sweep.record.tags import CONFIRMS_TAG, COPY_TAG, STUDY_TAG
 from sweep.results import report, summary, trust
 from sweep.results.summary import value_in_words
 from sweep.results.uncertainty import Comparison, compare, flattery, interval
@@ -97,8 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     with told_in_one_line():
         require(options.best >= 1, "--best", options.best, "must be 1 or more")
         require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
-        tracking.connect()
-        study = tracking.find_study(options.study)
+        connect()
+        study = find_study(options.study)
         report.gather(study)  # what cannot be reported is told before it takes a training
         chosen = choose(study, options.best)
         name = _name_for(study, chosen, options.seeds)
@@ -106,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         if status not in (0, STOPPED):
             sys.exit(status)  # train.py has said why
         try:
-            verdict = judge(study, chosen, tracking.trials_of(tracking.find_study(name)), options.seeds)
+            verdict = judge(study, chosen, trials_of(find_study(name)), options.seeds)
         except SweepError:
             if status != STOPPED:
                 raise
@@ -114,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(status)
         told = in_words(study, verdict)
         print(f"\n{told}\n")
-        tracking.MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)
+        MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)
         print(f"report  {os.path.relpath(report.write(report.gather(study)))}")
     sys.exit(status)
 
@@ -126,10 +129,10 @@ def choose(study: RunRecord, most: int) -> list[RunRecord]:
         SweepError: None has finished.
     """
     objective, direction = study.objectives[0], study.directions[0]
-    trials = tracking.trials_of(study)
+    trials = trials_of(study)
     chosen: dict[str, RunRecord] = {}  # by the settings, the seed and what belongs to the machine apart
     for one in summary.ranked(trials, [objective], [direction]):
-        if len(chosen) < most and one.status == "FINISHED" and tracking.COPY_TAG not in one.tags:
+        if len(chosen) < most and one.status == "FINISHED" and COPY_TAG not in one.tags:
             chosen.setdefault(OmegaConf.to_yaml(_settings(one)), one)
     if not chosen:
         raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so none can be confirmed")
@@ -154,11 +157,11 @@ def _experiment(run: RunRecord) -> str:
 
 def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> str:
     """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
-    base = f"{study.tags[tracking.STUDY_TAG]}-confirm-{len(chosen)}x{num_seeds}"
+    base = f"{study.tags[STUDY_TAG]}-confirm-{len(chosen)}x{num_seeds}"
     spaces = {
-        one.tags[tracking.STUDY_TAG]: tracking.read_text(one, SPACE_FILE)
-        for one in tracking.studies()
-        if one.tags.get(tracking.CONFIRMS_TAG) == study.tags[tracking.STUDY_TAG]
+        one.tags[STUDY_TAG]: read_text(one, SPACE_FILE)
+        for one in studies()
+        if one.tags.get(CONFIRMS_TAG) == study.tags[STUDY_TAG]
     }
     wanted = {_experiment(one) for one in chosen}
     for name in chain([base], (f"{base}-{i}" for i in count(2))):
@@ -179,25 +182,25 @@ def command(
     """
     folder = report.folder_of(study)
     objective = study.objectives[0]
-    used = {one.params.get("seed") for one in tracking.trials_of(study)}
+    used = {one.params.get("seed") for one in trials_of(study)}
     seeds = [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
     experiments = sorted(_experiment(one) for one in chosen)
     for one in chosen:
         value = value_in_words(objective, one.metrics[objective])
         with replacing(folder / "confirm" / "experiment" / f"{_experiment(one)}.yaml") as part:
-            told = f"Trial {one.trial_number} of the study {study.tags[tracking.STUDY_TAG]}: {objective} {value}"
+            told = f"Trial {one.trial_number} of the study {study.tags[STUDY_TAG]}: {objective} {value}"
             told += f" with seed {one.params.get('seed')}."
             # On one line, whatever they hold: a second would be a setting.
             part.write_text(f"# @package _global_\n\n# {' '.join(told.split())}\n\n{OmegaConf.to_yaml(_settings(one))}")
     return [
         sys.executable,
-        str(ROOT / "sweep" / "train.py"),
+        str(project.root() / "sweep" / "train.py"),
         "-m",
         "hydra/sweeper=optuna",
         "hydra/sweeper/sampler=grid",
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.params={}",
-        f"hydra.sweeper.confirms={_quoted(study.tags[tracking.STUDY_TAG])}",
+        f"hydra.sweeper.confirms={_quoted(study.tags[STUDY_TAG])}",
         f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
         f"hydra.sweeper.study_name={_quoted(name)}",
         f"hydra.sweeper.direction=[{','.join(study.directions)}]",

@@ -1,13 +1,13 @@
-"""What a person reads of a study: numbers in words, the table of its trials, the best of them."""
+"""What a person reads of a study: the table of its trials, the best of them, what to type next."""
 
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sweep.outcome import INTERRUPTED
-from sweep.record.tracking import COPY_TAG, ERROR_TAG, STOPPED_TAG, STUDY_TAG, RunRecord
+from sweep.results.table import StudyTable, TrialRow
 from sweep.study.progress import terminal_width
 
 MOST_ROWS = 50
@@ -19,115 +19,71 @@ INDENT = " " * 8
 """Before what belongs to the line above."""
 
 
-def in_words(metrics: Mapping[str, float]) -> str:
-    """Metrics by name, as in "test/accuracy 98.67%  test/loss 0.0512"."""
-    return "  ".join(f"{name} {value_in_words(name, value)}" for name, value in metrics.items())
-
-
-def value_in_words(metric: str, value: float) -> str:
-    """The value of a metric as a person reads it."""
-    if metric.endswith("/accuracy"):
-        return f"{value:.2%}"
-    return f"{value:,.0f}" if metric == "model/parameters" else f"{value:.4f}"
-
-
-def counts_in_words(trials: Sequence[RunRecord]) -> str:
+def counts_in_words(table: StudyTable) -> str:
     """How many trials there are, and how they ended."""
-    counts = Counter("copied" if COPY_TAG in trial.tags else status_in_words(trial) for trial in trials)
+    counts = Counter("copied" if row.copy_of is not None else row.state for row in table.rows)
     interrupted = counts.pop(INTERRUPTED, 0)
-    told = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+    told = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
     if interrupted:
         told += f"; besides, {interrupted} interrupted"
     return f"{counts.total()} trials, {told}"
 
 
-def tell(
-    study: RunRecord,
-    trials: Sequence[RunRecord],
-    front: Sequence[RunRecord],
-    searched: Sequence[str],
-    remarks: Sequence[str],
-    where_to_look: Sequence[str],
-) -> str:
+def tell(table: StudyTable, remarks: Sequence[str], where_to_look: Sequence[str]) -> str:
     """The table of trials, best first, the best one, and what to type next.
 
     Args:
-        study: Its parent run.
-        trials: All of its trials.
-        front: The best of them, or all on the Pareto front where there are several objectives.
-        searched: The keys whose values differ between trials; a column each.
+        table: The study, with a trial that has finished.
         remarks: What else there is to say of the best.
         where_to_look: Lines that say what to type, or where to go, to see the record.
     """
-    name = study.tags[STUDY_TAG]
-    lines = [table(trials, study.objectives, study.directions, searched, front), ""]
-    lines.append(f"study   {name}: {counts_in_words(trials)}")
-    lines += best_lines(study, front)
+    lines = [table_in_words(table), "", f"study   {table.name}: {counts_in_words(table)}"]
+    lines += best_lines(table)
     lines += [wrapped(f"{INDENT}{remark}") for remark in remarks]
     lines += where_to_look
-    lines.append(f"fetch   sweep best --study {name}")
+    lines.append(f"fetch   sweep best --study {table.name}")
     return "\n".join(lines)
 
 
-def best_lines(study: RunRecord, front: Sequence[RunRecord], searched: Sequence[str] = ()) -> list[str]:
-    """The best trial, or the Pareto front, in words, with its settings for the keys `searched`."""
+def best_lines(table: StudyTable, *, with_settings: bool = False) -> list[str]:
+    """The best trial, or the Pareto front, in words."""
 
-    def line(trial: RunRecord) -> str:
-        settings = "".join(f"  {key}={short(value)}" for key, value in settings_of(trial, searched).items())
-        metrics = in_words({objective: trial.metrics[objective] for objective in study.objectives})
-        return f"trial {trial.trial_number}: {metrics}{settings}"
+    def line(row: TrialRow) -> str:
+        settings = settings_of(row, table.dimensions) if with_settings else {}
+        told = "".join(f"  {key}={short(value)}" for key, value in settings.items())
+        return f"trial {row.number}: {table.job.in_words(row.values)}{told}"
 
-    if len(study.objectives) == 1:
-        return [f"best    {line(front[0])}"]
-    return [f"front   {len(front)} trials that no other beats in one objective without losing in another:"] + [
-        f"        {line(trial)}" for trial in front
+    if len(table.objectives) == 1:
+        return [f"best    {line(table.best)}"]
+    return [f"front   {len(table.front)} trials that no other beats in one objective without losing in another:"] + [
+        f"        {line(row)}" for row in table.front
     ]
 
 
-def ranked(trials: Sequence[RunRecord], objectives: Sequence[str], directions: Sequence[str]) -> list[RunRecord]:
-    """`trials`, best first by the first objective, those that have not finished last."""
-    sign = 1 if directions[0] == "minimize" else -1
-    return sorted(
-        trials,
-        key=lambda trial: (
-            trial.status != "FINISHED",
-            sign * trial.metrics.get(objectives[0], 0.0),
-            trial.trial_number,
-        ),
-    )
-
-
-def table(
-    trials: Sequence[RunRecord],
-    objectives: Sequence[str],
-    directions: Sequence[str],
-    searched: Sequence[str],
-    front: Sequence[RunRecord] = (),
-) -> str:
+def table_in_words(table: StudyTable) -> str:
     """A line for each trial, best first by the first objective, those without a value last; at most MOST_ROWS.
 
     What all trials have in common is told below, once.
     """
-    on_front = {trial.run_id for trial in front}
-    in_order = ranked(trials, objectives, directions)
-    several = len(objectives) > 1
-    columns, common = compared(in_order, searched)
-    header = ["trial", *objectives, *["front"] * several, *columns, "seconds", "status"]
+    on_front = {row.number for row in table.front}
+    several = len(table.objectives) > 1
+    columns, common = compared(table.ranked, table.dimensions)
+    header = ["trial", *table.objectives, *["front"] * several, *columns, "seconds", "status"]
     rows = [
         [
-            str(trial.trial_number),
-            *(metric_in_words(trial, objective) for objective in objectives),
-            *["*" if trial.run_id in on_front else ""] * several,
+            str(row.number),
+            *(value_in_words(table, row, objective) for objective in table.objectives),
+            *["*" if row.number in on_front else ""] * several,
             *(bare(cells[i]) for cells in columns.values()),
-            f"{trial.seconds:.1f}",
-            status_in_words(trial),
+            f"{row.seconds:.1f}",
+            status_in_words(row),
         ]
-        for i, trial in enumerate(in_order[:MOST_ROWS])
+        for i, row in enumerate(table.ranked[:MOST_ROWS])
     ]
     first = len(header) - 2 - len(columns)
     lines = fitted(header, rows, spare=[len(header) - 2, *reversed(range(first, first + len(columns)))])
-    if len(in_order) > MOST_ROWS:
-        lines.append(f"... and {len(in_order) - MOST_ROWS} more, all in MLflow")
+    if len(table.rows) > MOST_ROWS:
+        lines.append(f"... and {len(table.rows) - MOST_ROWS} more, all in MLflow")
     if common:
         told = "  ".join(f"{key}={short(value)}" for key, value in common.items())
         lines.append(wrapped(f"the same in all: {told}"))
@@ -143,18 +99,18 @@ class Compared(NamedTuple):
     """What is the same in all of several trials, by the whole key."""
 
 
-def compared(trials: Sequence[RunRecord], searched: Iterable[str]) -> Compared:
-    """The settings of `trials` that were `searched`, the items of a list together."""
-    keys = whole_lists(searched, {name for trial in trials for name in trial.params})
-    cells = {key: [trial.setting(key) for trial in trials] for key in keys}
-    common = {key: values[0] for key, values in cells.items() if len(trials) > 1 and len(set(values)) == 1}
+def compared(rows: Sequence[TrialRow], searched: Iterable[str]) -> Compared:
+    """The settings of the trials `rows` that were `searched`, the items of a list together."""
+    keys = whole_lists(searched, {name for row in rows for name in row.params})
+    cells = {key: [row.run.setting(key) for row in rows] for key in keys}
+    common = {key: values[0] for key, values in cells.items() if len(rows) > 1 and len(set(values)) == 1}
     names = short_names(key for key in cells if key not in common)
     return Compared({names[key]: values for key, values in cells.items() if key not in common}, common)
 
 
-def settings_of(trial: RunRecord, searched: Iterable[str]) -> dict[str, str]:
-    """What `trial` has of the keys `searched`, the items of a list together."""
-    found = {key: trial.setting(key) for key in whole_lists(searched, trial.params)}
+def settings_of(row: TrialRow, searched: Iterable[str]) -> dict[str, str]:
+    """What a trial has of the keys `searched`, the items of a list together."""
+    found = {key: row.run.setting(key) for key in whole_lists(searched, row.params)}
     return {key: value for key, value in found.items() if value}
 
 
@@ -247,20 +203,16 @@ def wrapped(text: str) -> str:
     )
 
 
-def status_in_words(trial: RunRecord) -> str:
-    """A trial's end: finished, pruned, stopped, interrupted, failed, or whose copy it is; running if it has none."""
-    if COPY_TAG in trial.tags:
-        return f"as {trial.tags[COPY_TAG]}"
-    if trial.status == "KILLED":
-        return "pruned" if trial.tags.get(STOPPED_TAG, "").startswith("pruned") else "stopped"
-    return INTERRUPTED if trial.tags.get(ERROR_TAG) == INTERRUPTED else trial.status.lower()
+def status_in_words(row: TrialRow) -> str:
+    """How a trial ended, in one word, or whose copy it is."""
+    return row.state if row.copy_of is None else f"as {row.copy_of}"
 
 
-def metric_in_words(trial: RunRecord, objective: str) -> str:
+def value_in_words(table: StudyTable, row: TrialRow, objective: str) -> str:
     """The value that a trial came to; a dash where it failed, or has none."""
-    if trial.status not in ("FINISHED", "KILLED") or objective not in trial.metrics:
+    if row.state not in ("finished", "pruned", "stopped") or objective not in row.values:
         return "-"
-    return value_in_words(objective, trial.metrics[objective])
+    return table.job.metric(objective).in_words(row.values[objective])
 
 
 def short(param: str) -> str:

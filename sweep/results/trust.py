@@ -1,109 +1,151 @@
-"""How far the best value of a study can be trusted, from what its trials took each image for."""
+"""How far the best value of a study can be trusted, from how its trials did on each example."""
 
 import sys
-import tempfile
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sweep.digits import predictions
-from sweep.digits.predictions import PREDICTIONS_FILE, MissingPredictionsError, Predictions
 from sweep.errors import SweepError
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
-from sweep.results.summary import value_in_words
-from sweep.results.uncertainty import flattery, interval
+from sweep.hooks import PerExample
+from sweep.job import Metric
+from sweep.record.runs import RunRecord, naming
+from sweep.results.known import KeptRun
+from sweep.results.table import StudyTable, TrialRow
+from sweep.results.uncertainty import interval, interval_of_mean, selection_bias
+
+MOST_CANDIDATES = 50
+"""The finished trials that are compared example by example; those further down practically never win a resample."""
 
 
 class Trust(NamedTuple):
-    """What is known of an accuracy besides its value."""
+    """What is known of a metric of the best trial besides its value."""
 
-    metric: str
+    name: str
+    """Name of the metric."""
+    metric: Metric
     value: float
     low: float
     """The lower end of its 95% interval."""
     high: float
-    num_images: int
+    num_examples: int
+    """How many examples it was measured on."""
     num_candidates: int
-    """From how many trials it was picked by these images; 0 if they had no part in the choice."""
-    flattery: float | None
-    """By how much the choice is expected to have flattered it, None if that is not known."""
-    num_finished: int
-    """How many of the candidates that was estimated from; the others were pruned."""
+    """From how many trials it was picked by these examples; 0 if they had no part in the choice."""
+    selection_bias: float | None = None
+    """By how much the choice is expected to make it too good, None if that is not known."""
+    num_compared: int = 0
+    """How many of the candidates that was estimated from."""
+    num_finished: int = 0
+    """How many of the candidates have finished; the others were pruned."""
 
 
-def shows_test(objectives: Sequence[str], searched: Iterable[str]) -> bool:
-    """Whether the best trial's accuracy on the test set may be seen.
+def is_shown(table: StudyTable, metric: str) -> bool:
+    """Whether the best trial's value of `metric` may be seen.
 
-    It may not where seeds are compared on other images: what wins there is the mean of several, see sweep confirm.
+    Where the seed is searched, what wins is the mean over the seeds, see `sweep confirm`. If the objective is not
+    measured on the examples of the job's first metric, those are kept for the winner, or a person would choose a seed
+    by them. The part of a metric's name before the / says which examples it is measured on.
     """
-    return "seed" not in searched or objectives[0].startswith("test/")
+    kept_for_winner = _examples_of(next(iter(table.job.metrics), table.objective))
+    if table.job.seed not in table.dimensions or kept_for_winner == _examples_of(table.objective):
+        return True
+    return _examples_of(metric) != kept_for_winner
 
 
-def judge(best: RunRecord, candidates: Sequence[RunRecord], with_test: bool = True) -> list[Trust]:
-    """The accuracies of `best`, the best of `candidates`: on the images it was chosen by, and on the test set.
+def _examples_of(metric: str) -> str:
+    return metric.partition("/")[0]
 
-    The latter only `with_test`. Empty where it has kept no predictions.
+
+def judge(table: StudyTable) -> list[Trust]:
+    """How far to trust the best trial's values.
+
+    That is the objective, shares that were measured on the same examples, and the job's first metric, if it may be
+    shown. Empty where there are several objectives, or no trial has kept how it did on each example.
     """
-    (objective,) = best.objectives
-    chosen_on = objective.partition("/")[0]
-    return [
-        found
-        for split in dict.fromkeys([chosen_on, *["test"] * with_test])
-        if (found := _judge(best, split, candidates if split == chosen_on else [], objective)) is not None
-    ]
+    if len(table.objectives) > 1 or table.job.per_example is None:
+        return []
+    return [found for metric in _metrics(table) if (found := _judge(table, metric)) is not None]
 
 
-def _judge(best: RunRecord, split: str, candidates: Sequence[RunRecord], objective: str) -> Trust | None:
-    own = predictions_of(best, split)
+def _metrics(table: StudyTable) -> Iterator[str]:
+    yield table.objective
+    for name, metric in table.job.metrics.items():
+        is_first = name == next(iter(table.job.metrics))
+        is_beside = metric.is_share and _examples_of(name) == _examples_of(table.objective)
+        if name != table.objective and (is_beside or (is_first and is_shown(table, name))):
+            yield name
+
+
+def _judge(table: StudyTable, name: str) -> Trust | None:
+    best, metric = table.best, table.job.metric(name)
+    own = per_example(table, best.run, name)
     if own is None:
         return None
-    value = float(own.correct.mean())
-    finished = [one for one in candidates if one.status == "FINISHED"]
-    others = [predictions_of(one, split) for one in finished if one.run_id != best.run_id]
-    known = [one for one in [own, *others] if one is not None and np.array_equal(one.labels, own.labels)]
-    is_known = len(known) == len(finished) and {one.digest for one in finished} == {best.digest}
-    expected = None
-    if is_known and objective.endswith("/accuracy"):
-        expected = flattery(np.stack([one.correct for one in known]))
-    low, high = interval(value, len(own.labels))
-    return Trust(
-        f"{split}/accuracy", value, low, high, len(own.labels), len(candidates), expected, num_finished=len(finished)
-    )
+    scores = np.asarray(own.scores, dtype=np.float64)
+    value = float(scores.mean())
+    low, high = interval(value, len(scores)) if metric.is_share else interval_of_mean(scores)
+    told = Trust(name, metric, value, low, high, len(scores), num_candidates=0)
+    if _examples_of(name) != _examples_of(table.objective):
+        return told
+    finished = [row for row in table.ranked if row.is_candidate]
+    told = told._replace(num_candidates=len(table.scored), num_finished=len(finished))
+    if name != table.objective:  # it was not picked by this metric
+        return told
+    compared = [best, *(row for row in finished if row.number != best.number)][:MOST_CANDIDATES]
+    known = [own, *_of_others(table, compared[1:], own, name)]
+    if len(known) < len(compared):
+        return told
+    bias = selection_bias(np.stack([np.asarray(one.scores, dtype=np.float64) for one in known]), table.direction)
+    return told._replace(selection_bias=bias, num_compared=len(known))
 
 
-def predictions_of(run: RunRecord, split: str) -> Predictions | None:
-    """What the model of `run` took the images of `split` for, None if the run has kept none; damaged ones are told."""
-    if PREDICTIONS_FILE not in tracking.files_of(run):
+def _of_others(table: StudyTable, rows: Sequence[TrialRow], own: PerExample, name: str) -> Iterator[PerExample]:
+    """The scores of `rows` on the same examples; it ends with the first of them that was measured on others."""
+    for row in rows:
+        found = per_example(table, row.run, name) if row.run.digest == table.best.run.digest else None
+        if found is None or found.examples != own.examples or len(found.scores) != len(own.scores):
+            return
+        yield found
+
+
+def per_example(table: StudyTable, run: RunRecord, metric: str) -> PerExample | None:
+    """How the model of `run` did on each example, None if it has kept nothing; what is damaged is told and left out."""
+    if table.job.per_example is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        tracking.download(run, Path(folder), [PREDICTIONS_FILE])
-        try:
-            return predictions.load(Path(folder) / PREDICTIONS_FILE, split)
-        except MissingPredictionsError:
-            return None
-        except SweepError as error:
-            print(f"note: run={run.run_id}: {run.name}: {error}; left out", file=sys.stderr)
-            return None
+    try:
+        with KeptRun(run) as kept, naming(run):
+            found = table.job.per_example(kept, metric)
+    except SweepError as error:
+        print(f"note: {error}; left out", file=sys.stderr)
+        return None
+    return found if found is not None and len(found.scores) else None
 
 
 def in_words(judged: Sequence[Trust]) -> list[str]:
     """A line or two for each."""
     lines = []
     for trust in judged:
-        value = value_in_words(trust.metric, trust.value)
-        lines.append(
-            f"{trust.metric} {value}: 95% interval {trust.low:.2%} to {trust.high:.2%}, {trust.num_images:,} images"
-        )
+        value, low, high = map(trust.metric.in_words, (trust.value, trust.low, trust.high))
+        lines.append(f"{trust.name} {value}: 95% interval {low} to {high}, {trust.num_examples:,} examples")
         if trust.num_candidates > 1:
-            told = "which flatters it by an amount that cannot be told"
-            if trust.flattery is not None:
-                told = f"which is expected to flatter it by {100 * trust.flattery:.2f} points"
-                if trust.num_finished < trust.num_candidates:
-                    told += f" (by the {trust.num_finished} that finished)"
-            lines.append(f"picked from {trust.num_candidates} trials by these same images, {told}")
+            lines.append(f"picked from {trust.num_candidates} trials by these same examples: {_bias_in_words(trust)}")
         elif trust.num_candidates == 0:
-            lines.append("these images had no part in the choice")
+            lines.append("these examples had no part in the choice")
     return lines
+
+
+def _bias_in_words(trust: Trust) -> str:
+    if trust.selection_bias is None:
+        return "its selection bias cannot be told"
+    told = f"expected selection bias {points(trust.metric, trust.selection_bias)}"
+    if trust.num_compared < trust.num_finished:
+        return f"{told} (by the best {trust.num_compared} that finished; others practically never win)"
+    if trust.num_compared < trust.num_candidates:
+        return f"{told} (by the {trust.num_compared} that finished)"
+    return told
+
+
+def points(metric: Metric, difference: float) -> str:
+    """A difference between two values of `metric`: "0.07 points" of percent, or a number."""
+    return f"{100 * difference:.2f} points" if metric.is_share else metric.in_words(difference)

@@ -1,4 +1,4 @@
-"""How far a number can be trusted: the interval of an accuracy, what choosing by it does to it, which means differ."""
+"""How far a number can be trusted: the interval of a metric, what choosing by it does to it, which means differ."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,62 +10,79 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95
 """Of every interval and every comparison here."""
-Z = 1.959963984540054
-"""The normal distribution's quantile that belongs to LEVEL, two-sided."""
 NUM_RESAMPLES = 1000
 RESAMPLES_AT_ONCE = 100  # of MNIST's 10,000 images: 4 MB
 
 
-def interval(accuracy: float, num_images: int) -> tuple[float, float]:
-    """Where the accuracy on all images of this kind lies, at 95%, given that on `num_images` drawn from them.
+def interval(share: float, num_examples: int) -> tuple[float, float]:
+    """Where the share among all examples of this kind lies, at 95%, given that among `num_examples` drawn from them.
 
     Wilson's score interval (E. B. Wilson, 1927, "Probable inference, the law of succession, and statistical
     inference", https://doi.org/10.1080/01621459.1927.10502953), which keeps its promise near 0 and 1 too
     (Brown, Cai and DasGupta, 2001, https://doi.org/10.1214/ss/1009213286).
 
     Args:
-        accuracy: 0 to 1.
-        num_images: 1 or more.
+        share: 0 to 1; the mean of several shares is taken for the nearest whole number of examples.
+        num_examples: 1 or more.
     """
-    spread = Z**2 / num_images
-    middle = (accuracy + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * ((accuracy * (1 - accuracy) + spread / 4) / num_images) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy.stats import binomtest  # takes a second that the start of a study need not wait
+
+    found = binomtest(round(share * num_examples), num_examples).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
 
 
-def flattery(correct: NDArray[np.bool_] | NDArray[np.float64], num_resamples: int = NUM_RESAMPLES) -> float:
-    """By how much the highest of several accuracies on the same images is expected to be too high, 0 to 1.
+def interval_of_mean(scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the mean over all examples of this kind lies, at 95%, given the scores (N,) of some; Student's t.
 
-    The best of many is also the luckiest of many. How much luck there was is found by choosing again: images
-    are drawn with replacement, the model that is best on them is scored on the images not drawn, which had no
+    Without limits, where there is one example only.
+    """
+    from scipy.stats import t
+
+    if len(scores) < 2:
+        return -math.inf, math.inf
+    half = float(t.ppf((1 + LEVEL) / 2, len(scores) - 1) * scores.std(ddof=1) / math.sqrt(len(scores)))
+    return float(scores.mean()) - half, float(scores.mean()) + half
+
+
+def selection_bias(
+    scores: NDArray[np.bool_] | NDArray[np.float64],
+    direction: str = "maximize",
+    num_resamples: int = NUM_RESAMPLES,
+) -> float:
+    """The expected optimism of the best of several means on the same examples: by how much it is too good, 0 or more.
+
+    The best of many is also the luckiest of many. How much luck there was is found by choosing again: examples
+    are drawn with replacement, the model that is best on them is scored on the examples not drawn, which had no
     part in the choice, and the overall best is scored on the same ones; the mean difference is the luck
     (bootstrap bias corrected selection: Tsamardinos, Greasidou and Borboudakis, 2018, "Bootstrapping the
     out-of-sample predictions for efficient and accurate cross-validation", https://doi.org/10.1007/s10994-018-5714-4).
-    Models that err on the same images, as good ones do, flatter less than independent ones, and this sees it.
+    Models that err on the same examples, as good ones do, have less of it than independent ones, and this sees it.
 
     Args:
-        correct: (num_models, num_images), whether each model gets each image right, or how often with several seeds.
+        scores: (num_models, num_examples), whether each model gets each example right, or its score there.
+        direction: Whether the best mean is the highest, "maximize", or the lowest, "minimize".
         num_resamples: How often to choose again.
     """
-    num_models, num_images = correct.shape
+    num_models, num_examples = scores.shape
     if num_models < 2:
         return 0.0
-    right = correct.T.astype(np.float32)  # (num_images, num_models); sums of ones are exact in float32
+    right = scores.T.astype(np.float32)  # (num_examples, num_models); sums of ones are exact in float32
+    right = -right if direction == "minimize" else right
     best = int(right.sum(axis=0).argmax())
     random = np.random.default_rng(0)
     lost = []
     for start in range(0, num_resamples, RESAMPLES_AT_ONCE):
         drawn = np.stack(
             [
-                np.bincount(random.integers(num_images, size=num_images), minlength=num_images)
+                np.bincount(random.integers(num_examples, size=num_examples), minlength=num_examples)
                 for _ in range(min(RESAMPLES_AT_ONCE, num_resamples - start))
             ]
-        )  # (resamples, num_images), how often each image was drawn
+        )  # (resamples, num_examples), how often each example was drawn
         chosen = (drawn.astype(np.float32) @ right).argmax(axis=1)
         left = (drawn == 0).astype(np.float32)
-        has_left = left.any(axis=1)  # of a handful of images all may be drawn
-        scores = (left @ right)[has_left] / left[has_left].sum(axis=1, keepdims=True)  # on the images not drawn
-        lost.append(scores[:, best] - scores[np.arange(len(scores)), chosen[has_left]])
+        has_left = left.any(axis=1)  # of a handful of examples all may be drawn
+        scored = (left @ right)[has_left] / left[has_left].sum(axis=1, keepdims=True)  # on the examples not drawn
+        lost.append(scored[:, best] - scored[np.arange(len(scored)), chosen[has_left]])
     differences = np.concatenate(lost)
     return max(0.0, float(differences.mean())) if len(differences) else 0.0
 
@@ -76,7 +93,7 @@ class Comparison(NamedTuple):
     one: str
     other: str
     difference: float
-    """The mean of `one` minus that of `other`."""
+    """Mean of `one` minus that of `other`."""
     low: float
     """The lower end of the difference's 95% interval."""
     high: float

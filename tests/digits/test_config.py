@@ -7,11 +7,11 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from conftest import ROOT
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from sweep import ROOT
 from sweep.digits import config, train
 from sweep.digits.config import Config
 from sweep.digits.data import DigitsConfig

@@ -19,11 +19,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import PROCESSES
+from conftest import PROCESSES, ROOT
 from PIL import Image
 from torchvision import transforms
 
-from sweep import ROOT
 from sweep.digits import data
 from sweep.digits.data import (
     DataConfig,

@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sweep import ROOT
 from sweep.digits import help, loop, models, optimizers
 
 GROUPS = ("model", "optimizer", "data")

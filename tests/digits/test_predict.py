@@ -14,11 +14,11 @@ import torch
 from conftest import MNIST_ROOT, Project
 from PIL import Image
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.digits import data, handwriting, predict
 from sweep.digits.train import Classifier, load_classifier
 from sweep.errors import SweepError, told_in_one_line
-from sweep.record import tracking
+from sweep.record.tags import CONFIRMS_TAG, GRID_TAG, KIND_TAG, STUDY_TAG
 from sweep.results import best
 
 NUM_DIGITS = 200
@@ -166,7 +166,7 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project,
 def test_without_a_model_one_line_says_so(project: Project) -> None:
     for program in ("predict", "draw"):
         for arguments, message in [
-            ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+            ((), f"no study yet; start one: {study_command()}"),
             (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),
         ]:
             finished = project.run(program, *(["x.png"] if program == "predict" else []), *arguments)
@@ -240,13 +240,11 @@ def test_the_best_model_of_mnist_reads_and_never_a_grid_s_or_a_confirmation_s(
     client, parents = project.client(), {}
     for name, trained_on, accuracy, study in runs:
         if study is not None and study not in parents:
-            extra = {"grid": {tracking.GRID_TAG: "true"}, "confirm": {tracking.CONFIRMS_TAG: "a"}}.get(study, {})
-            parents[study] = client.create_run(
-                "0", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: study} | extra
-            )
-        tags = {tracking.KIND_TAG: "trial"}
+            extra = {"grid": {GRID_TAG: "true"}, "confirm": {CONFIRMS_TAG: "a"}}.get(study, {})
+            parents[study] = client.create_run("0", tags={KIND_TAG: "study", STUDY_TAG: study} | extra)
+        tags = {KIND_TAG: "trial"}
         if study is not None:
-            tags |= {tracking.STUDY_TAG: study, "mlflow.parentRunId": parents[study].info.run_id}
+            tags |= {STUDY_TAG: study, "mlflow.parentRunId": parents[study].info.run_id}
         run = client.create_run("0", tags=tags, run_name=name)
         client.log_param(run.info.run_id, "data.name", trained_on)
         client.log_metric(run.info.run_id, "test/accuracy", accuracy)

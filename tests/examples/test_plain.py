@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import ROOT, Project
 from optuna.trial import TrialState
 
-from sweep import ROOT
 from sweep.study import storage
 from sweep.study.trials import counts, was_interrupted
 

@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 
 from sweep.errors import explain, without_password
 from sweep.plugin import workers
-from sweep.record import tracking
+from sweep.record.tags import STOPPED_TAG, TRIAL_TAG
 from sweep.study import storage as storages
 from sweep.study.trials import ERROR, OUTCOME, OWNER, WORKER
 
@@ -101,14 +101,14 @@ def assert_optuna_and_mlflow_agree(
     assert Counter(trial.state for trial in made.trials) == +counted, errors
     (parent,) = project.runs("study")
     assert parent.info.status == "FINISHED"
-    runs = {int(run.data.tags[tracking.TRIAL_TAG]): run for run in project.runs("trial")}
+    runs = {int(run.data.tags[TRIAL_TAG]): run for run in project.runs("trial")}
     assert len(runs) == len(project.runs("trial"))
     assert {trial.number: MLFLOW_STATUS[trial.state] for trial in made.trials} == {
         number: run.info.status for number, run in runs.items()
     }
     for run in runs.values():
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert (run.info.status == "KILLED") == (tracking.STOPPED_TAG in run.data.tags)
+        assert (run.info.status == "KILLED") == (STOPPED_TAG in run.data.tags)
         assert (run.info.status == "FINISHED") == bool(run.outputs.model_outputs)
 
 

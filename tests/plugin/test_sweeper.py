@@ -10,8 +10,8 @@ from conftest import Project
 from omegaconf import DictConfig, OmegaConf
 
 from sweep.plugin.launchers import num_cores
-from sweep.record import tracking
-from sweep.record.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
+from sweep.record.runs import find_study, trained
+from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.study import storage
 
 STUDY = (
@@ -209,7 +209,7 @@ def test_a_grid_runs_every_combination_under_one_parent(project: Project) -> Non
     best = max(run.data.metrics["test/accuracy"] for run in trials)
     assert parent.data.metrics["test/accuracy"] == best
     assert f"test/accuracy {best:.2%}" in finished.out
-    assert tracking.trained() == []  # a grid's models are taken only if asked for
+    assert trained() == []  # a grid's models are taken only if asked for
 
 
 def test_a_grid_over_an_interval_says_what_to_do(project: Project) -> None:
@@ -229,7 +229,7 @@ def test_two_studies_of_the_same_command_have_names_of_their_own(project: Projec
     for parent, trial in zip([first, second], project.runs("trial"), strict=True):
         assert trial.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert study_folder(project, parent.data.tags[STUDY_TAG]).is_dir()
-    assert tracking.find_study(None).run_id == second.info.run_id
+    assert find_study(None).run_id == second.info.run_id
 
 
 def test_a_group_and_a_list_can_be_searched_and_are_shown(project: Project) -> None:

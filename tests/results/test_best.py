@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import Project
 
-from sweep.arguments import training_command
-from sweep.digits.train import load_classifier
+from sweep.arguments import study_command
+from sweep.digits.classifier import load_classifier
 from sweep.errors import SweepError
 
 GRID = ("-m", "data=digits", "epochs=1", "model.widths=[32]", "optimizer.lr=1e-4,1e-2")
@@ -116,7 +116,7 @@ def _recorded_file(project: Project, run_id: str, which: str) -> Path:
 
 def test_what_cannot_be_fetched_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+        ((), f"no study yet; start one: {study_command()}"),
         (("--study", "it's"), "study=it's: MLflow knows no study of this name"),
         (("--experiment", "none"), "experiment=none: MLflow has Default"),
         (("--run", "abc"), "run=abc: MLflow knows no run with this id; `mlflow ui` lists them"),

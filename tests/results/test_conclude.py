@@ -13,7 +13,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep.digits.config import Config
 from sweep.job import Goal
 from sweep.outcome import FINISHED, INTERRUPTED, Ended, Outcome
-from sweep.record import mirror, tracking
+from sweep.record import mirror
+from sweep.record.connect import connect
+from sweep.record.lifecycle import open_run
+from sweep.record.runs import RunRecord, curve_of, find_run, trials_of
+from sweep.record.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, objective_tags
 from sweep.results import report, summary
 from sweep.results.conclude import as_recorded
 from sweep.study import ending
@@ -35,16 +39,16 @@ SETTINGS = {"model.widths.0": "32", "model.widths.1": "16", "optimizer.name": "s
 
 
 @pytest.fixture
-def study(project: Project) -> tracking.RunRecord:
+def study(project: Project) -> RunRecord:
     """One with a finished trial, number 0, and trial 1, whose job was killed before it recorded anything."""
-    tracking.connect()
-    tags = tracking.objective_tags(["test/accuracy"], ["maximize"]) | {tracking.STUDY_TAG: "tiny"}
-    with tracking.open_run("digits", "tiny", tags=tags | {tracking.KIND_TAG: "study"}) as run:
+    connect()
+    tags = objective_tags(["test/accuracy"], ["maximize"]) | {STUDY_TAG: "tiny"}
+    with open_run("digits", "tiny", tags=tags | {KIND_TAG: "study"}) as run:
         run.log_text(to_json(DIMENSIONS), SPACE_FILE)
-        parent = tracking.find_run(run.run_id)
+        parent = find_run(run.run_id)
     for number in (0, 1):
-        trial_tags = tags | {tracking.KIND_TAG: "trial", tracking.TRIAL_TAG: str(number)}
-        with tracking.open_run("digits", f"trial-{number:03d}", tags=trial_tags, parent=parent) as run:
+        trial_tags = tags | {KIND_TAG: "trial", TRIAL_TAG: str(number)}
+        with open_run("digits", f"trial-{number:03d}", tags=trial_tags, parent=parent) as run:
             if number == 0:
                 run.log_params(SETTINGS | {"optimizer.lr": 0.01, "seed": 0})
                 run.log_metrics({"test/accuracy": 0.9}, step=2)
@@ -59,7 +63,7 @@ def settle(compose: Callable[..., Config], ended: Mapping[int, Ended]) -> None:
 
 
 def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_every_table(
-    study: tracking.RunRecord, compose: Callable[..., Config]
+    study: RunRecord, compose: Callable[..., Config]
 ) -> None:
     settle(compose, {
         0: Ended(FINISHED, params=PARAMS, metrics={"test/accuracy": 0.1}),  # has told all itself
@@ -68,7 +72,7 @@ def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_ever
         3: Ended(PRUNED, params=PARAMS, metrics={"test/accuracy": 0.5}, step=2),
         4: Ended(FINISHED, params=PARAMS, metrics={"test/accuracy": 0.8}),
     })  # fmt: skip
-    runs = {run.trial_number: run for run in tracking.trials_of(study)}
+    runs = {run.trial_number: run for run in trials_of(study)}
     assert {number: run.status for number, run in runs.items()} == {
         0: "FINISHED", 1: "FAILED", 2: "FAILED", 3: "KILLED", 4: "FINISHED",
     }  # fmt: skip
@@ -76,8 +80,8 @@ def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_ever
     assert runs[0].metrics == {"test/accuracy": 0.9}
     for number in (1, 2, 3, 4):
         assert runs[number].params == SETTINGS, number
-    assert tracking.curve_of(runs[1], "test/accuracy") == [(1, 0.4)]
-    assert tracking.curve_of(runs[3], "test/accuracy") == [(2, 0.5)]
+    assert curve_of(runs[1], "test/accuracy") == [(1, 0.4)]
+    assert curve_of(runs[3], "test/accuracy") == [(2, 0.5)]
 
     printed = summary.table(list(runs.values()), ["test/accuracy"], ["maximize"], list(DIMENSIONS)).splitlines()
     rows = {row.split()[0]: row.split() for row in printed[1:6]}
@@ -91,12 +95,12 @@ def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_ever
         assert shown == PARAMS, number
 
 
-def test_settling_again_adds_nothing(study: tracking.RunRecord, compose: Callable[..., Config]) -> None:
+def test_settling_again_adds_nothing(study: RunRecord, compose: Callable[..., Config]) -> None:
     ends = {3: Ended(PRUNED, params=PARAMS, metrics={"test/accuracy": 0.5}, step=2)}
     for _ in range(2):
         settle(compose, ends)
-    (run,) = (run for run in tracking.trials_of(study) if run.trial_number == 3)
-    assert tracking.curve_of(run, "test/accuracy") == [(2, 0.5)]
+    (run,) = (run for run in trials_of(study) if run.trial_number == 3)
+    assert curve_of(run, "test/accuracy") == [(2, 0.5)]
 
 
 def ended(state: TrialState, **changes: Any) -> FrozenTrial:

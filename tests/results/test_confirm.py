@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from sweep.arguments import training_command
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.arguments import study_command
+from sweep.record.connect import connect
+from sweep.record.runs import RunRecord, find_study, trials_of
+from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, OVERRIDES_TAG, STUDY_TAG
 from sweep.results import confirm
 from sweep.results.confirm import Candidate, Verdict
 
@@ -29,16 +30,13 @@ def run(number: int, value: float, **tags: str) -> RunRecord:
 
 
 def study(objective: str = "test/accuracy", direction: str = "maximize") -> RunRecord:
-    tags = {tracking.STUDY_TAG: "s", tracking.OBJECTIVE_TAG: objective, tracking.DIRECTION_TAG: direction}
+    tags = {STUDY_TAG: "s", OBJECTIVE_TAG: objective, DIRECTION_TAG: direction}
     return run(0, 0.0, **tags)._replace(name="s")
 
 
 def again(values: dict[str, list[float]]) -> list[RunRecord]:
     pairs = [(name, value) for name, group in values.items() for value in group]
-    return [
-        run(i, value, **{tracking.OVERRIDES_TAG: f"experiment={name} seed={i}"})
-        for i, (name, value) in enumerate(pairs)
-    ]
+    return [run(i, value, **{OVERRIDES_TAG: f"experiment={name} seed={i}"}) for i, (name, value) in enumerate(pairs)]
 
 
 CHOSEN = [run(7, 0.99), run(3, 0.98), run(5, 0.97)]
@@ -129,11 +127,11 @@ def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_f
 def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Project) -> None:
     widths = "model.widths=[8],[16]"
     assert project.train("-m", *SMALL, widths, "seed=0,1", "hydra.sweeper.study_name=seeds").status == 0
-    tracking.connect()
-    found = tracking.find_study("seeds")
+    connect()
+    found = find_study("seeds")
     chosen = confirm.choose(found, 5)
     assert sorted(one.setting("model.widths") for one in chosen) == ["[16]", "[8]"]
-    best = max(tracking.trials_of(found), key=lambda run: run.metrics["test/accuracy"])
+    best = max(trials_of(found), key=lambda run: run.metrics["test/accuracy"])
     assert chosen[0].metrics["test/accuracy"] == best.metrics["test/accuracy"]
     assert "seed=choice(2,3)" in confirm.command(found, chosen, 2, "again", [])
     assert confirm._name_for(found, chosen, 2) == "seeds-confirm-2x2"
@@ -141,7 +139,7 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
 
 def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+        ((), f"no study yet; start one: {study_command()}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
         (("--seeds", "1"), "--seeds=1: must be 2 or more, or there is no spread to see"),
         (("--best", "0"), "--best=0: must be 1 or more"),

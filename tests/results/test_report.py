@@ -11,9 +11,12 @@ import pytest
 import torch
 from conftest import Project
 
-from sweep.arguments import training_command
+from sweep.arguments import study_command
 from sweep.digits import data, predictions
-from sweep.record import tracking
+from sweep.record.connect import connect
+from sweep.record.lifecycle import open_run
+from sweep.record.runs import find_study
+from sweep.record.tags import KIND_TAG, STUDY_TAG
 from sweep.results import conclude as record
 from sweep.results import plots, report, trust
 
@@ -38,8 +41,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def facts(searched: Project, monkeypatch: pytest.MonkeyPatch) -> report.Facts:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", searched.uri)
-    tracking.connect()
-    return report.gather(tracking.find_study("found"))
+    connect()
+    return report.gather(find_study("found"))
 
 
 def printed(project: Project) -> str:
@@ -218,7 +221,7 @@ def test_several_objectives_have_a_report_too(project: Project) -> None:
 
 def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
     for arguments, message in [
-        ((), f"no study yet; start one: {training_command('-m', 'hydra/sweeper=optuna')}"),
+        ((), f"no study yet; start one: {study_command()}"),
         (("--study", "none"), "study=none: MLflow knows no study of this name"),
     ]:
         finished = project.run("report", *arguments)
@@ -233,11 +236,11 @@ def test_what_cannot_be_reported_is_told_in_one_line(project: Project) -> None:
 
 
 def test_a_report_that_cannot_be_made_costs_no_study(project: Project) -> None:
-    tracking.connect()
-    tags = {tracking.KIND_TAG: "study", tracking.STUDY_TAG: "kept"}
-    with tracking.open_run("digits", "kept", tags=tags):  # one that has no search space recorded
+    connect()
+    tags = {KIND_TAG: "study", STUDY_TAG: "kept"}
+    with open_run("digits", "kept", tags=tags):  # one that has no search space recorded
         pass
-    remarks, where_to_look = record._report(tracking.find_study("kept"))
+    remarks, where_to_look = record._report(find_study("kept"))
     assert remarks == []
     assert where_to_look[0].startswith("report  could not be made (study=kept: ")
     assert where_to_look[0].endswith("again: sweep report --study kept")

@@ -1,6 +1,7 @@
 import pytest
 
-from sweep.record.tracking import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, RunRecord, best_of
+from sweep.record.runs import RunRecord, best_of
+from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG
 from sweep.results import summary
 
 

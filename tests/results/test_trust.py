@@ -7,8 +7,10 @@ import pytest
 
 from sweep.digits import predictions
 from sweep.digits.predictions import Predictions
-from sweep.record import tracking
-from sweep.record.tracking import RunRecord
+from sweep.record.connect import connect
+from sweep.record.lifecycle import open_run
+from sweep.record.runs import RunRecord, find_run
+from sweep.record.tags import TRIAL_TAG, objective_tags
 from sweep.results import trust
 from sweep.results.trust import Trust
 from sweep.results.uncertainty import flattery, interval
@@ -35,20 +37,20 @@ def test_what_is_not_known_is_not_made_up_and_images_without_a_part_in_the_choic
 @pytest.fixture
 def recorded(project: object, tmp_path: Path) -> list[RunRecord]:
     """Three trials that have kept what they took 200 images for, and one that was pruned."""
-    tracking.connect()
+    connect()
     random = np.random.default_rng(0)
     labels = random.integers(10, size=200)
     runs = []
     for number in range(4):
         wrong = random.random(200) < 0.1
         found = Predictions(labels, np.where(wrong, (labels + 1) % 10, labels), np.ones(200, dtype=np.float32))
-        tags = tracking.objective_tags(["test/accuracy"], ["maximize"]) | {tracking.TRIAL_TAG: str(number)}
-        with tracking.open_run("mine", f"trial-{number}", tags=tags) as run:
+        tags = objective_tags(["test/accuracy"], ["maximize"]) | {TRIAL_TAG: str(number)}
+        with open_run("mine", f"trial-{number}", tags=tags) as run:
             run.log_metrics({"test/accuracy": float(found.correct.mean())}, step=1)
             if number < 3:
                 predictions.save({"test": found}, tmp_path / "predictions.npz")
                 run.log_file(tmp_path / "predictions.npz")
-        record = tracking.find_run(run.run_id)
+        record = find_run(run.run_id)
         runs.append(record if number < 3 else record._replace(status="KILLED"))
     return runs
 

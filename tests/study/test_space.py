@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweep import ROOT
 from sweep.errors import SweepError
 from sweep.study import covering, dimensions, reading
 from sweep.study.space import Space

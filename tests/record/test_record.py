@@ -13,89 +13,95 @@ from typing import Any
 import mlflow
 import pytest
 import sqlalchemy
-from conftest import PROCESSES, Project, free_port, wait_for_answer
+from conftest import PROCESSES, ROOT, Project, free_port, wait_for_answer
 
-from sweep import ROOT
 from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record
 from sweep.job import Goal
 from sweep.outcome import INTERRUPTED, Ended, Outcome
-from sweep.record import mirror, tracking
+from sweep.record import connect as connecting
+from sweep.record import mirror
+from sweep.record.connect import connect
+from sweep.record.files import read_text
+from sweep.record.lifecycle import close_run, open_run, reopen
+from sweep.record.run import MLflowRun
+from sweep.record.runs import RunRecord, find_run, find_study, runs_in, studies, trials_of
+from sweep.record.tags import ERROR_TAG, FOLDER_TAG, KIND_TAG, RUN_FILE, STOPPED_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.results import report
 
 GOAL = Goal(["test/accuracy"], ["maximize"], "mine", is_recorded=True)
 
 
 def test_an_error_closes_the_run_as_failed_with_what_it_said(project: Project) -> None:
-    tracking.connect()
+    connect()
     with (
         pytest.raises(ZeroDivisionError),
-        tracking.open_run("mine", "broken", tags={tracking.KIND_TAG: "trial"}) as run,
+        open_run("mine", "broken", tags={KIND_TAG: "trial"}) as run,
     ):
         run.log_metrics({"train/loss": 1.0}, step=1)
         _ = 1 / 0
     (found,) = project.runs("trial")
     assert found.info.status == "FAILED"
-    assert found.data.tags[tracking.ERROR_TAG] == "division by zero"
+    assert found.data.tags[ERROR_TAG] == "division by zero"
     assert found.data.metrics == {"train/loss": 1.0}
 
 
 def test_a_trial_that_others_took_over_is_interrupted_whoever_writes_last(
     project: Project,
 ) -> None:
-    tracking.connect()
-    with tracking.open_run("mine", "s", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: "s"}) as parent:
-        study = tracking.find_run(parent.run_id)
-    tags = {tracking.KIND_TAG: "trial", tracking.TRIAL_TAG: "0"}
+    connect()
+    with open_run("mine", "s", tags={KIND_TAG: "study", STUDY_TAG: "s"}) as parent:
+        study = find_run(parent.run_id)
+    tags = {KIND_TAG: "trial", TRIAL_TAG: "0"}
     for stopped in (TakenOver("taken over"), Stopped("as an older version closed it"), SweepError("as it ends there")):
-        with suppress(Stopped, SweepError), tracking.open_run("mine", "trial-000", tags=tags, parent=study) as run:
+        with suppress(Stopped, SweepError), open_run("mine", "trial-000", tags=tags, parent=study) as run:
             raise stopped
         if not isinstance(stopped, TakenOver):
             mirror.settle(GOAL, mirror.Parent("s", None), {0: Ended(Outcome("interrupted", INTERRUPTED))})
-        found = tracking.find_run(run.run_id)
-        assert (found.status, found.tags[tracking.ERROR_TAG]) == ("FAILED", INTERRUPTED)
-        assert tracking.STOPPED_TAG not in found.tags
+        found = find_run(run.run_id)
+        assert (found.status, found.tags[ERROR_TAG]) == ("FAILED", INTERRUPTED)
+        assert STOPPED_TAG not in found.tags
         project.client().delete_run(run.run_id)
 
 
 def test_a_run_lasts_as_long_as_it_takes_though_the_clock_is_set_back(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracking.connect()
+    connect()
     by_clock = time.time
-    with tracking.open_run("mine", "run", tags={}) as run:
+    with open_run("mine", "run", tags={}) as run:
         monkeypatch.setattr(time, "time", lambda: by_clock() - 3600)
     found = project.client().get_run(run.run_id).info
     assert found.end_time >= found.start_time
     project.client().set_terminated(run.run_id, end_time=found.start_time - 3_598_000)
-    assert tracking.find_run(run.run_id).seconds == 0
+    assert find_run(run.run_id).seconds == 0
 
 
 def test_a_run_opened_within_another_is_its_child_only_if_so_said(project: Project) -> None:
-    tracking.connect()
-    with tracking.open_run("mine", "study", tags={}) as parent:
-        with tracking.open_run("mine", "trial", tags={}, parent=tracking.find_run(parent.run_id)) as child:
+    connect()
+    with open_run("mine", "study", tags={}) as parent:
+        with open_run("mine", "trial", tags={}, parent=find_run(parent.run_id)) as child:
             pass
-        assert tracking.find_run(parent.run_id).status == "RUNNING"
-    found = tracking.find_run(child.run_id)
+        assert find_run(parent.run_id).status == "RUNNING"
+    found = find_run(child.run_id)
     assert found.tags["mlflow.parentRunId"] == parent.run_id
-    assert tracking.find_run(parent.run_id).status == "FINISHED"
+    assert find_run(parent.run_id).status == "FINISHED"
 
 
 def test_trials_come_by_their_numbers_however_many_there_are(project: Project) -> None:
-    tracking.connect()
-    with tracking.open_run("mine", "s", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: "s"}) as parent:
+    connect()
+    with open_run("mine", "s", tags={KIND_TAG: "study", STUDY_TAG: "s"}) as parent:
         for number in (2, 0, 1):
-            tags = {tracking.TRIAL_TAG: str(number)}
-            with tracking.open_run("mine", f"trial-{number}", tags=tags, parent=tracking.find_run(parent.run_id)):
+            tags = {TRIAL_TAG: str(number)}
+            with open_run("mine", f"trial-{number}", tags=tags, parent=find_run(parent.run_id)):
                 pass
-    assert [t.trial_number for t in tracking.trials_of(tracking.find_study("s"))] == [0, 1, 2]
+    assert [t.trial_number for t in trials_of(find_study("s"))] == [0, 1, 2]
 
 
 def test_a_setting_is_found_as_a_value_a_group_s_choice_or_a_list(project: Project) -> None:
-    tracking.connect()
-    with tracking.open_run("mine", "run", tags={}) as run:
+    connect()
+    with open_run("mine", "run", tags={}) as run:
         run.log_params({"optimizer.lr": 0.1, "model.name": "mlp", "model.widths.0": 8, "model.widths.1": 4})
-    found = tracking.find_run(run.run_id)
+    found = find_run(run.run_id)
     assert found.setting("optimizer.lr") == "0.1"
     assert found.setting("model") == "mlp"
     assert found.setting("model.widths") == "[8,4]"
@@ -103,12 +109,12 @@ def test_a_setting_is_found_as_a_value_a_group_s_choice_or_a_list(project: Proje
 
 
 def test_a_deleted_experiment_is_named(project: Project) -> None:
-    tracking.connect()
+    connect()
     experiment = project.client().create_experiment("gone")
     project.client().delete_experiment(experiment)
     with (
         pytest.raises(SweepError, match=r"^experiment=gone: it was deleted"),
-        tracking.open_run("gone", "r", tags={}),
+        open_run("gone", "r", tags={}),
     ):
         pass
 
@@ -130,8 +136,8 @@ def _connect(uri: str, folder: Path) -> None:
 
     os.chdir(folder)
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    tracking.connect()
-    with tracking.open_run("shared", "run", tags={}):
+    connect()
+    with open_run("shared", "run", tags={}):
         pass
 
 
@@ -149,14 +155,14 @@ def test_a_server_that_answers_with_errors_is_reported_at_once(monkeypatch: pyte
         uri = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(SweepError, match=f"^MLFLOW_TRACKING_URI={uri}: cannot be reached"):
-            tracking.connect()
+            connect()
         server.shutdown()
 
 
 def test_an_address_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     with pytest.raises(SweepError, match=r"^MLFLOW_TRACKING_URI=http://\*\*\*@127\.0\.0\.1:9") as caught:
-        tracking.connect()
+        connect()
     assert "secret" not in str(caught.value)
 
 
@@ -195,21 +201,21 @@ def test_a_run_is_recorded_and_its_model_fetched_through_a_real_server(tmp_path:
 
 
 def test_plain_mlflow_finds_what_was_recorded(project: Project) -> None:
-    tracking.connect()
-    with tracking.open_run("mine", "run", tags={}) as run:
+    connect()
+    with open_run("mine", "run", tags={}) as run:
         run.log_metrics({"test/accuracy": 0.5}, step=1)
     found = mlflow.search_runs(experiment_names=["mine"])
     assert found["metrics.test/accuracy"].tolist() == [0.5]
 
 
 @pytest.fixture
-def study(project: Project) -> tracking.RunRecord:
+def study(project: Project) -> RunRecord:
     """A study's run, with a file."""
-    tracking.connect()
-    tags = {tracking.KIND_TAG: "study", tracking.STUDY_TAG: "mine"}
-    with tracking.open_run("made", "mine", tags=tags) as run:
+    connect()
+    tags = {KIND_TAG: "study", STUDY_TAG: "mine"}
+    with open_run("made", "mine", tags=tags) as run:
         run.log_text("kept", "a.txt")
-    return tracking.find_run(run.run_id)
+    return find_run(run.run_id)
 
 
 @pytest.fixture
@@ -230,27 +236,27 @@ def lock(project: Project) -> Iterator[sqlite3.Connection]:
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", wait_less_to_open)
 
 
-ASKING: dict[str, Callable[[tracking.RunRecord], Any]] = {
-    "a study": lambda study: tracking.find_study("mine").run_id == study.run_id,
-    "the newest study": lambda study: tracking.find_study(None).run_id == study.run_id,
-    "a run": lambda study: tracking.find_run(study.run_id).name == "mine",
-    "a study to go on with": lambda study: tracking.reopen(study.run_id),
-    "trials": lambda study: tracking.trials_of(study) == [],
-    "an experiment": lambda _: tracking.runs_in("made") == [],
-    "a file": lambda study: tracking.read_text(study, "a.txt") == "kept",
-    "a file that is missing": lambda study: tracking.read_text(study, "b.txt") is None,
-    "a log": lambda study: tracking.MLflowRun(study.run_id).log_metrics({"m": 1.0}, 1) is None,
-    "an end": lambda study: tracking.close_run(study, Outcome("failed", "x")) is None,
+ASKING: dict[str, Callable[[RunRecord], Any]] = {
+    "a study": lambda study: find_study("mine").run_id == study.run_id,
+    "the newest study": lambda study: find_study(None).run_id == study.run_id,
+    "a run": lambda study: find_run(study.run_id).name == "mine",
+    "a study to go on with": lambda study: reopen(study.run_id),
+    "trials": lambda study: trials_of(study) == [],
+    "an experiment": lambda _: runs_in("made") == [],
+    "a file": lambda study: read_text(study, "a.txt") == "kept",
+    "a file that is missing": lambda study: read_text(study, "b.txt") is None,
+    "a log": lambda study: MLflowRun(study.run_id).log_metrics({"m": 1.0}, 1) is None,
+    "an end": lambda study: close_run(study, Outcome("failed", "x")) is None,
 }
 
 
 @pytest.mark.parametrize("what", ASKING)
 def test_a_record_that_is_locked_for_a_moment_costs_no_more_than_the_moment(
-    study: tracking.RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    study: RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     lock.execute("BEGIN EXCLUSIVE")
     slept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: lock.in_transaction and lock.execute("ROLLBACK"))
-    monkeypatch.setattr(tracking, "time", slept)
+    monkeypatch.setattr(connecting, "time", slept)
     assert ASKING[what](study)
     told = capfd.readouterr().err
     assert "waiting up to 10 minutes for MLflow's record: database is locked" in told
@@ -259,9 +265,9 @@ def test_a_record_that_is_locked_for_a_moment_costs_no_more_than_the_moment(
 
 @pytest.mark.parametrize("what", ASKING)
 def test_a_record_that_cannot_be_looked_into_is_not_one_that_is_empty(
-    study: tracking.RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch
+    study: RunRecord, lock: sqlite3.Connection, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
+    monkeypatch.setattr(connecting, "SECONDS_OF_PATIENCE", 0)
     lock.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RecordError, match="database is locked") as caught:
         ASKING[what](study)
@@ -273,27 +279,27 @@ def test_a_database_that_is_locked_at_the_start_is_waited_for(
 ) -> None:
     lock.execute("BEGIN EXCLUSIVE")
     slept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: lock.in_transaction and lock.execute("ROLLBACK"))
-    monkeypatch.setattr(tracking, "time", slept)
-    tracking.connect()
+    monkeypatch.setattr(connecting, "time", slept)
+    connect()
     assert "waiting up to 10 minutes for MLflow's record: database is locked" in capfd.readouterr().err
 
 
 def test_a_study_that_is_taken_up_while_its_record_is_away_gets_no_second_parent_run(
-    study: tracking.RunRecord, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    study: RunRecord, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tracking, "SECONDS_OF_PATIENCE", 0)
+    monkeypatch.setattr(connecting, "SECONDS_OF_PATIENCE", 0)
     lock.execute("BEGIN EXCLUSIVE")
     with pytest.raises(RecordError), mirror.open_study("mine", GOAL, tmp_path, [], study.run_id):
         pass
     lock.execute("ROLLBACK")
-    assert [one.run_id for one in tracking.studies()] == [study.run_id]
+    assert [one.run_id for one in studies()] == [study.run_id]
 
 
-def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: tracking.RunRecord, project: Project) -> None:
+def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: RunRecord, project: Project) -> None:
     (file,) = project.folder.glob(f"mlruns/made/{study.run_id}/artifacts/a.txt")
     file.write_bytes(b"\xff")
     with pytest.raises(SweepError, match=r"mine: a\.txt: it is damaged: it is no text"):
-        tracking.read_text(study, "a.txt")
+        read_text(study, "a.txt")
 
 
 @pytest.mark.parametrize(
@@ -301,10 +307,10 @@ def test_a_file_that_is_there_and_cannot_be_read_is_not_missing(study: tracking.
 )
 def test_an_experiment_of_any_name_keeps_its_files_in_mlruns(project: Project, name: str) -> None:
     before = set(project.folder.rglob("*"))
-    tracking.connect()
-    with tracking.open_run(name, "r", tags={tracking.KIND_TAG: "trial"}) as run:
+    connect()
+    with open_run(name, "r", tags={KIND_TAG: "trial"}) as run:
         run.log_text("x", "x.txt")
-    assert tracking.read_text(tracking.find_run(run.run_id), "x.txt") == "x"
+    assert read_text(find_run(run.run_id), "x.txt") == "x"
     made = {path.relative_to(project.folder).parts for path in set(project.folder.rglob("*")) - before}
     assert {parts[0] for parts in made} - {"mlflow.db.lock"} == {"mlruns"}
     assert ("mlruns",) in made
@@ -317,39 +323,39 @@ def test_an_experiment_s_name_that_cannot_be_one_is_refused(
 ) -> None:
     with pytest.raises(SweepError, match=r"^tracking\.experiment=") as caught:
         compose(f"tracking.experiment='{name}'")
-        tracking.connect()
-        tracking.open_run(name, "r", tags={}).__enter__()
+        connect()
+        open_run(name, "r", tags={}).__enter__()
     assert "deleted" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc", "a;b", "$(id)", "a b", "-x", ""])
 def test_a_study_whose_name_none_made_here_can_have_is_not_found(project: Project, name: str) -> None:
-    tracking.connect()
-    with tracking.open_run("made", "x", tags={tracking.KIND_TAG: "study", tracking.STUDY_TAG: name}):
+    connect()
+    with open_run("made", "x", tags={KIND_TAG: "study", STUDY_TAG: name}):
         pass
-    assert tracking.studies() == []
+    assert studies() == []
     with pytest.raises(SweepError, match="no study"):
-        tracking.find_study(name)
+        find_study(name)
 
 
 def test_a_study_s_folder_is_taken_from_its_record_only_if_the_folder_says_the_same(
-    study: tracking.RunRecord, tmp_path: Path
+    study: RunRecord, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
-    named = study._replace(tags=study.tags | {tracking.FOLDER_TAG: str(folder)})
+    named = study._replace(tags=study.tags | {FOLDER_TAG: str(folder)})
     assert report.folder_of(named) == ROOT / "multirun" / "mine"
-    (folder / tracking.RUN_FILE).write_text("another")
+    (folder / RUN_FILE).write_text("another")
     assert report.folder_of(named) == ROOT / "multirun" / "mine"
-    (folder / tracking.RUN_FILE).write_text(study.run_id)
+    (folder / RUN_FILE).write_text(study.run_id)
     assert report.folder_of(named) == folder
 
 
 def test_what_a_record_says_cannot_steer_a_terminal(project: Project) -> None:
-    tracking.connect()
-    with tracking.open_run("made", "r\x1b[2J", tags={"t": "a\nb", tracking.TRIAL_TAG: "x"}) as run:
+    connect()
+    with open_run("made", "r\x1b[2J", tags={"t": "a\nb", TRIAL_TAG: "x"}) as run:
         run.log_params({"p": "\x07"})
-    found = tracking.find_run(run.run_id)
+    found = find_run(run.run_id)
     assert (found.name, found.tags["t"], found.params["p"]) == (r"r\x1b[2J", r"a\nb", r"\x07")
     with pytest.raises(SweepError, match=r"its tag sweep\.trial is damaged"):
         _ = found.trial_number
