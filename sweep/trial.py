@@ -23,7 +23,7 @@ from sweep.outcome import raise_as
 
 if TYPE_CHECKING:
     from sweep.record.run import Run
-    from sweep.study.study import Handle
+    from sweep.study.handle import Handle
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from sweep.record.tags import CONFIRMS_TAG, COPY_TAG, STUDY_TAG
 from sweep.results import report, summary, trust
 from sweep.results.summary import value_in_words
 from sweep.results.uncertainty import Comparison, compare, flattery, interval
-from sweep.study import space
+from sweep.study.dimensions import SPACE_FILE, from_json
 
 OF_THE_MACHINE = ("seed", "device", "num_threads")
 """Settings that are not part of what is confirmed."""
@@ -159,7 +159,7 @@ def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> 
     """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
     base = f"{study.tags[STUDY_TAG]}-confirm-{len(chosen)}x{num_seeds}"
     spaces = {
-        one.tags[STUDY_TAG]: read_text(one, space.SPACE_FILE)
+        one.tags[STUDY_TAG]: read_text(one, SPACE_FILE)
         for one in studies()
         if one.tags.get(CONFIRMS_TAG) == study.tags[STUDY_TAG]
     }
@@ -167,7 +167,7 @@ def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> 
     for name in chain([base], (f"{base}-{i}" for i in count(2))):
         if name not in spaces:
             return name
-        dimension = space.from_json(spaces[name] or "{}").get("experiment")
+        dimension = from_json(spaces[name] or "{}").get("experiment")
         if wanted == {str(choice) for choice in getattr(dimension, "choices", ())}:
             return name
     raise AssertionError("the names never end")
