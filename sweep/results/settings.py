@@ -1,5 +1,6 @@
 """The settings that a run was trained with, read back as plain values whoever recorded them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -32,13 +33,14 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
             raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
 
 
-def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
+def settings_again(run: RunRecord, job: Job, trust: bool = False, tags: Mapping[str, str] | None = None) -> DictConfig:
     """The settings with which `job` trains `run` again.
 
     Args:
         run: Anybody's.
         job: What the person's own job says about itself.
         trust: Whether they may name code that the job would run.
+        tags: What was left to the machine then; by default the run's tags.
 
     Raises:
         SweepError: It kept none, they are damaged, name code, or the job does not take them.
@@ -53,7 +55,7 @@ def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
         for key, value in flatten(OmegaConf.to_container(found)).items():  # type: ignore[arg-type]
             names_code = "_target_" in key.split(".")
             require(trust or not names_code, key, value, "it names code, which only --trust lets the job run")
-        return job.again(found, run.tags)
+        return job.again(found, run.tags if tags is None else tags)
 
 
 def _settings_in(text: str) -> DictConfig:
