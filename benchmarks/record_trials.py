@@ -27,9 +27,10 @@ from sweep.digits.job import DIGITS
 from sweep.job import Goal
 from sweep.plugin.sweeper import register
 from sweep.record.run import NoRun
+from sweep.running import carry_out
 from sweep.study import space
 from sweep.study.space import Space
-from sweep.trial import Trial, carry_out
+from sweep.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
 

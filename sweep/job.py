@@ -174,7 +174,7 @@ class Job:
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
-            from sweep.trial import run_job  # it brings the record along, which `--help` need not wait for
+            from sweep.running import run_job  # it brings the record along, which `--help` need not wait for
 
             return run_job(self, task, cfg)
 

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from sweep.errors import SweepError, in_one_line, require
@@ -30,15 +31,17 @@ def root() -> Path:
     return Path(settled) if settled else _of_folder(Path.cwd()) or Path.cwd()
 
 
-def settle(task: Callable[..., Any]) -> None:
-    """Make the root that of the project of `task`, a job's function, unless it is settled already."""
+def settle(task: Callable[..., Any] | ModuleType) -> None:
+    """Make the root that of the project of `task`, a job's function or program, unless it is settled already."""
     if not os.environ.get(ROOT_VARIABLE):
         os.environ[ROOT_VARIABLE] = str(_of_task(task) or Path.cwd())
 
 
-def _of_task(task: Callable[..., Any]) -> Path | None:
+def _of_task(task: Callable[..., Any] | ModuleType) -> Path | None:
     with suppress(TypeError, OSError):  # it has no file
-        return _of_folder(Path(inspect.getfile(inspect.unwrap(task))).resolve().parent)
+        return _of_folder(
+            Path(inspect.getfile(task if inspect.ismodule(task) else inspect.unwrap(task))).resolve().parent
+        )
     return None
 
 

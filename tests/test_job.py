@@ -17,8 +17,9 @@ from sweep.job import Goal, Job, flatten
 from sweep.outcome import Outcome
 from sweep.record.runs import RunRecord
 from sweep.record.tags import OVERRIDES_TAG, overrides_tag
+from sweep.running import carry_out
 from sweep.study import study
-from sweep.trial import Trial, carry_out
+from sweep.trial import Trial
 
 FAKE = "../tests/fake_job.py"
 GOAL = Goal(["val/score"], ["maximize"], "tests", is_recorded=False)
@@ -91,13 +92,6 @@ def test_a_step_can_be_reported_in_parts_and_numbers_of_numpy_are_numbers(tmp_pa
 
     task = reporting((np.int64(1), {"val/score": np.float32(0.5)}), (1, {"val/loss": 1}))
     assert run(task, tmp_path) == [0.5]
-
-
-def test_outside_of_a_job_there_is_no_trial() -> None:
-    with pytest.raises(
-        sweep.SweepError, match=r"^sweep\.trial\(\): no trial runs in this process; put @sweep\.Job\(\)"
-    ):
-        sweep.trial()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from sweep.errors import SweepError, in_one_line
 # one is there in a moment. Elsewhere forking is not safe, and each imports by itself.
 PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 PRELOADED = (
-    "sweep.trial",
+    "sweep.running",
     "sweep.record.mirror",
     "sweep.study.study",
     "mlflow.store.tracking.sqlalchemy_store",

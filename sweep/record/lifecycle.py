@@ -18,8 +18,8 @@ from sweep.errors import concerns_record
 from sweep.outcome import FINISHED, INTERRUPTED, Outcome, outcome_of
 from sweep.record.place import experiment_id, get_run, outermost, require_writable
 from sweep.record.run import MLflowRun, failures_told
-from sweep.record.runs import RunRecord
-from sweep.record.tags import ERROR_TAG, STATE_TAG, STATUS, STOPPED_TAG, ending_tags, git_tags
+from sweep.record.runs import RunRecord, search
+from sweep.record.tags import ERROR_TAG, STATE_TAG, STATUS, STOPPED_TAG, UNDER_TAG, ending_tags, git_tags
 
 SECONDS_OF_CLOCK_SET = 1
 """How far the clock must have been set while a run was open to tell the run's end by the time that has passed."""
@@ -78,6 +78,7 @@ def open_run(
         # Where the record is what broke, the error itself matters more.
         with contextlib.suppress(Exception) if outcome.reason else contextlib.nullcontext():
             end(outcome)
+            end_children(opened, outcome)
             # MLflow takes both times from the clock, which may have been set meanwhile.
             elapsed = time.monotonic() - began
             if abs(time.time() - began_by_clock - elapsed) > SECONDS_OF_CLOCK_SET:
@@ -139,11 +140,11 @@ def _open_aside(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]
 
 
 @contextlib.contextmanager
-def adopting(run_id: str | None) -> Iterator[None]:
-    """Within, every run that this process or one of its children starts is a child of the run."""
+def adopting(run_id: str | None, tags: Mapping[str, str]) -> Iterator[None]:
+    """Within, every run that this process or one of its children starts is a child of the run, and has the `tags`."""
     before = os.environ.get(RUN_CONTEXT)
     if run_id is not None:
-        os.environ[RUN_CONTEXT] = json.dumps({MLFLOW_PARENT_RUN_ID: run_id})
+        os.environ[RUN_CONTEXT] = json.dumps({**tags, MLFLOW_PARENT_RUN_ID: run_id, UNDER_TAG: run_id})
     try:
         yield
     finally:
@@ -185,6 +186,19 @@ def close_run(run: "RunRecord", outcome: Outcome) -> None:
         client.set_terminated(run.run_id, STATUS[outcome.state])
     else:
         client.update_run(run.run_id, STATUS[outcome.state])  # it keeps the time when it ended
+
+
+def end_children(run_id: str, outcome: Outcome) -> None:
+    """End as its trial has ended every run that a job has opened under the trial's run and has not ended itself.
+
+    A run that was closed by the error which stopped the job, as in `with mlflow.start_run()`, counts as stopped too.
+    """
+    client, status = MlflowClient(), STATUS[outcome.state]
+    for child in search(f"tags.`{UNDER_TAG}` = '{run_id}' and attributes.status != 'FINISHED'"):
+        if child.status == "RUNNING":
+            client.set_terminated(child.run_id, status)
+        elif status == "KILLED":
+            client.update_run(child.run_id, status)
 
 
 def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:

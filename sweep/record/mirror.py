@@ -10,7 +10,7 @@ from sweep.files import replacing
 from sweep.job import Dataset, Goal
 from sweep.outcome import FINISHED, Ended, Outcome
 from sweep.record.connect import connect
-from sweep.record.lifecycle import adopting, close_run, complete, open_run, reopen
+from sweep.record.lifecycle import adopting, close_run, complete, end_children, open_run, reopen
 from sweep.record.pages import save_view
 from sweep.record.run import NoRun, Run
 from sweep.record.runs import RunRecord, find_run, find_study, trials_of
@@ -110,7 +110,8 @@ def open_trial(
         yield NoRun()
         return
     connect()
-    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, adopting(run.run_id):
+    of_study = {} if parent is None else {STUDY_TAG: parent.study, TRIAL_TAG: str(number)}
+    with _open(goal, name, overrides, parent, number, _goal_tags(goal)) as run, adopting(run.run_id, of_study):
         yield run
 
 
@@ -158,6 +159,7 @@ def settle(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
             recorded = runs[number].outcome
             if recorded is None or recorded.state != end.outcome.state:  # whichever of several processes wrote it last
                 close_run(runs[number], end.outcome)
+                end_children(runs[number].run_id, end.outcome)
             if end.outcome.state != "finished":  # its job may have ended before it could tell them
                 complete(runs[number], end.params, end.metrics, end.step)
         else:

@@ -166,7 +166,7 @@ def find_study(name: str | None) -> RunRecord:
         return newest
     found = []
     if is_name(name):
-        found = _search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{quoted(name)}'", newest=1)
+        found = search(f"tags.`{KIND_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{quoted(name)}'", newest=1)
     if not found:
         known = ", ".join(study.tags[STUDY_TAG] for study in studies()[:MOST_NAMES])
         raise SweepError(f"study={name}: MLflow knows no study of this name{f'; the newest are {known}' * bool(known)}")
@@ -175,13 +175,13 @@ def find_study(name: str | None) -> RunRecord:
 
 def studies() -> list[RunRecord]:
     """The parent run of every study, newest first."""
-    found = _search(f"tags.`{KIND_TAG}` = 'study'")
+    found = search(f"tags.`{KIND_TAG}` = 'study'")
     return [study for study in found if is_name(study.tags.get(STUDY_TAG, ""))]  # others were not made here
 
 
 def trials_of(study: RunRecord) -> list[RunRecord]:
     """The trials of `study`, by their numbers."""
-    found = _search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
+    found = search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
     return sorted(found, key=lambda run: run.trial_number)
 
 
@@ -209,13 +209,13 @@ def runs_in(experiment: str) -> list[RunRecord]:
     if found is None:
         known = ", ".join(sorted(printable(e.name) for e in MlflowClient().search_experiments()))
         raise SweepError(f"experiment={experiment}: MLflow has {known}")
-    return _search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
+    return search(f"tags.`{KIND_TAG}` = 'trial'", experiment_ids=[found.experiment_id])
 
 
 def trained() -> list[RunRecord]:
     """Every single run and study's trial that has finished, newest first; not those of grids and confirmations."""
     left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
-    found = _search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
+    found = search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
     return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
 
 
@@ -257,7 +257,8 @@ def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
     return sorted({point.step: point.value for point in found}.items())
 
 
-def _search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:
+def search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:
+    """The runs that MLflow's `filter_string` lets pass, newest first."""
     client = MlflowClient()
     if experiment_ids is None:
         experiment_ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]

@@ -47,8 +47,9 @@ from sweep.record.tags import (
     THREADS_TAG,
     TORCH_TAG,
 )
+from sweep.running import carry_out
 from sweep.study.study import Handle
-from sweep.trial import Trial, carry_out
+from sweep.trial import Trial
 
 FINISHED = "finished"
 

@@ -12,7 +12,8 @@ from sweep.digits.job import DIGITS
 from sweep.job import Job
 from sweep.record import mirror, runs
 from sweep.results.known import KeptRun, job_of
-from sweep.trial import Trial, carry_out
+from sweep.running import carry_out
+from sweep.trial import Trial
 
 OTHER = Job(metrics={"val/score": sweep.Metric(direction="maximize", is_share=True)}, seed="seed", check=lambda _: None)
 

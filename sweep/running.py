@@ -1,0 +1,160 @@
+"""The one way in which every job is run: as a trial of a study, by itself, or once more from its record."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from sweep import interrupts
+from sweep.errors import Stopped, SweepError, without_password
+from sweep.files import replacing
+from sweep.job import Job, Task, flatten
+from sweep.study.progress import say_at_once
+from sweep.trial import Trial
+
+if TYPE_CHECKING:
+    from sweep.record.run import Run
+    from sweep.study.study import Handle
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.yaml"
+"""The settings of a trial, in its folder and with its run in MLflow."""
+
+OURS = "sweep.plugin.sweeper."
+"""How the names of our sweepers begin; under another's a job runs as a single one."""
+
+
+def run_job(job: Job, task: Task, cfg: DictConfig) -> float | list[float] | None:
+    """Run `task`, what `job` tells of, on the composed `cfg`, as a trial of the study that Hydra is in or by itself.
+
+    Returns:
+        The value of each objective, None if the study stopped the trial.
+
+    Raises:
+        SweepError: In a study, something that a person can mend; by itself the program ends with that line.
+    """
+    settings = HydraConfig.get()
+    in_study = settings.mode == RunMode.MULTIRUN and str(settings.sweeper._target_).startswith(OURS)
+    if in_study:
+        return _run_in_study(job, task, cfg, settings)
+    say_at_once("checking the settings ...")
+    try:
+        return _run_by_itself(job, task, cfg, settings)
+    except SweepError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run_by_itself(job: Job, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
+    from sweep.record import mirror
+
+    job.checked(cfg)  # before anything is recorded
+    goal = job.goal(settings.sweeper, settings.job.name, in_study=False)
+    interrupts.work_begins()
+    folder = Path(settings.runtime.output_dir)
+    return _recorded(
+        Trial(job, goal, folder), task, cfg, mirror.open_trial(goal, folder.name, list(settings.overrides.task))
+    )
+
+
+def _run_in_study(job: Job, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
+    from sweep.record import mirror
+    from sweep.study import study
+    from sweep.study.pruners import build_pruner
+
+    sweeper, number = settings.sweeper, settings.job.num
+    interrupts.work_begins()
+    handle: Handle = study.NoHandle()
+    if "storage" in sweeper:  # Optuna's; a grid has none
+        _leave_terminal_to_sweeper()
+        _mask_passwords(Path(settings.runtime.output_dir) / (settings.output_subdir or ""))
+        handle = study.handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
+    goal = job.goal(sweeper, settings.job.name)
+    folder = Path(settings.runtime.output_dir)
+    trial = Trial(job, goal, folder, study=sweeper.study_name, number=number, handle=handle)
+    parent = mirror.Parent(sweeper.study_name, handle.recall("run"))
+    return _recorded(
+        trial, task, cfg, mirror.open_trial(goal, trial.name, list(settings.overrides.task), parent, number)
+    )
+
+
+def _recorded(
+    trial: Trial, task: Task, cfg: DictConfig, record: AbstractContextManager[Run]
+) -> float | list[float] | None:
+    try:
+        with record as run:
+            trial.run = run
+            values = carry_out(trial, task, cfg)
+    except Stopped as stopped:
+        log.info("%s: %s", trial.name, stopped)
+        return None
+    return values[0] if len(values) == 1 else values
+
+
+def record_settings(trial: Trial, cfg: DictConfig) -> None:
+    """Record what the composed `cfg` sets, as params and as config.yaml, which is left in the trial's folder too.
+
+    Raises:
+        SweepError: It cannot be trained.
+    """
+    job = trial.job
+    settings = job.checked(cfg)
+    path = trial.folder / CONFIG_FILE
+    with replacing(path) as part:
+        part.write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    trial.run.log_params(flatten(settings))
+    dataset = job.dataset(job.config(cfg))
+    if dataset is not None:
+        trial.run.log_dataset(*dataset)
+    trial.keep(path)
+
+
+def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
+    """Run `task` on the composed `cfg` as a `trial` whose record is open, and leave its outcome.
+
+    Leaves config.yaml, the settings, in the trial's folder.
+
+    Returns:
+        The value of each objective.
+
+    Raises:
+        SweepError: Something that a person can mend.
+        Stopped: The study wants no more steps.
+    """
+    started = time.perf_counter()
+    job = trial.job
+    record_settings(trial, cfg)
+    with trial.current():
+        returned = task(cfg)
+    values = trial.values(returned)
+    trial.finish(values)
+    told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
+    log.info("%s  %s  %.1f s", trial.name if trial.study else "done:", told, time.perf_counter() - started)
+    return values
+
+
+def _mask_passwords(folder: Path) -> None:
+    """Mask the storage's password in what Hydra has written of its config."""
+    for path in folder.glob("*.yaml"):
+        text = path.read_text()
+        if (masked := without_password(text)) != text:
+            path.write_text(masked)
+
+
+def _leave_terminal_to_sweeper() -> None:
+    """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
+    for handler in list(logging.root.handlers):
+        if type(handler) is logging.StreamHandler:
+            logging.root.removeHandler(handler)
+    logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
