@@ -188,7 +188,7 @@ def trials_of(study: RunRecord) -> list[RunRecord]:
 def below(study: RunRecord) -> list[RunRecord]:
     """The trials of `study`, and every run that was opened below one of them, wherever it was recorded."""
     children: dict[str, list[RunRecord]] = {}
-    for run in _search("tags.`mlflow.parentRunId` LIKE '%'"):
+    for run in search("tags.`mlflow.parentRunId` LIKE '%'"):
         children.setdefault(run.tags["mlflow.parentRunId"], []).append(run)
     found: dict[str, RunRecord] = {}
     waiting = [study.run_id]

@@ -18,7 +18,7 @@ from sweep.results.known import KeptRun
 from sweep.results.settings import recorded_settings
 from sweep.results.table import Curve, StudyTable, table_of
 from sweep.study import space
-from sweep.trial import CONFIG_FILE
+from sweep.running import CONFIG_FILE
 
 MOST_CURVES = 100
 """The trials whose learning curves are shown, best first; more would not be told apart."""
