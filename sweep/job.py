@@ -165,6 +165,9 @@ class Job:
     circumstances: Mapping[str, str] = field(default_factory=dict)
     """Tags that the job logs and that may explain why two runs of the same settings differ, with what each tells."""
 
+    nondeterminism: Callable[[Kept], list[str]] | None = None
+    """What may make a run like this one come out otherwise each time: several threads, the kernels of a GPU."""
+
     def __call__(self, task: Task) -> Task:
         """`task`, a function that takes the composed config, as a job that says this about itself.
 

@@ -19,16 +19,13 @@ from sweep.errors import Stopped, SweepError, without_password
 from sweep.files import replacing
 from sweep.job import Job, Task, flatten
 from sweep.study.progress import say_at_once
-from sweep.trial import Trial
+from sweep.trial import CONFIG_FILE, Trial
 
 if TYPE_CHECKING:
     from sweep.record.run import Run
     from sweep.study.study import Handle
 
 log = logging.getLogger(__name__)
-
-CONFIG_FILE = "config.yaml"
-"""The settings of a trial, in its folder and with its run in MLflow."""
 
 OURS = "sweep.plugin.sweeper."
 """How the names of our sweepers begin; under another's a job runs as a single one."""
@@ -134,12 +131,17 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
     job = trial.job
     record_settings(trial, cfg)
     with trial.current():
-        returned = task(cfg)
+        returned = _undecorated(task)(cfg)
     values = trial.values(returned)
     trial.finish(values)
     told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
     log.info("%s  %s  %.1f s", trial.name if trial.study else "done:", told, time.perf_counter() - started)
     return values
+
+
+def _undecorated(task: Task) -> Task:
+    """The job's own function, which `@sweep.Job` has put into one that records it."""
+    return task.__wrapped__ if hasattr(task, "sweep_job") and hasattr(task, "__wrapped__") else task
 
 
 def _mask_passwords(folder: Path) -> None:

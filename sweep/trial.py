@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CONFIG_FILE = "config.yaml"
+"""The settings of a trial, in its folder and with its run in MLflow."""
+
 _current: Trial | None = None
 
 

@@ -80,6 +80,14 @@ def _differences(then: Kept, now: Kept) -> list[str]:
     return runs.differences(then, now)
 
 
+def _nondeterminism(kept: Kept) -> list[str]:
+    threads, device = kept.tags.get(THREADS_TAG, "1"), kept.tags.get(DEVICE_TAG, "cpu")
+    return [
+        *([f"{threads} threads: they may add in another order each time"] if threads != "1" else []),
+        *([f"{device}: some of its kernels may add in another order each time"] if device != "cpu" else []),
+    ]
+
+
 def _per_example(kept: Kept, metric: str) -> PerExample | None:
     from sweep.digits import evaluation
 
@@ -112,6 +120,7 @@ DIGITS = sweep.Job(
     sections=_sections,
     again=_again,
     differences=_differences,
+    nondeterminism=_nondeterminism,
     circumstances={
         TORCH_TAG: "torch",
         DEVICE_TAG: "the device",

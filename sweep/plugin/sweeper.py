@@ -689,8 +689,8 @@ def _open_record(
     """The parent run of a study; see `mirror.open_study`."""
     from sweep.record import mirror
     from sweep.results import conclude
-    from sweep.running import CONFIG_FILE
     from sweep.study import space
+    from sweep.trial import CONFIG_FILE
 
     return mirror.open_study(
         name,

@@ -14,8 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from sweep.errors import SweepError, in_one_line, printable
+from sweep.job import Job
 from sweep.record.runs import RunRecord, find_run, quoted
-from sweep.record.tags import OBJECTIVE_TAG
+from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG
 
 ALIAS = "champion"
 DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
@@ -34,17 +35,27 @@ class Registered(NamedTuple):
     """Why it is, or is not, the champion."""
 
 
-def register(run: RunRecord, name: str) -> Registered:
-    """Make the model of `run` a version of `name`, the champion if it is better than the present one.
+def register(run: RunRecord, name: str, job: Job) -> Registered:
+    """Make the model of `run`, of a `job`, a version of `name`, the champion if it is better than the present one.
 
     A run is registered once: again, its version is found and compared anew. Where no version is the champion, the
     best of them counts as the present one.
 
     Raises:
-        SweepError: There are models of another data set under this name, or the registry does not take it.
+        SweepError: There are models of another data set under this name, the run has logged none or was not after a
+            metric that can be compared, or the registry does not take it.
     """
     client = MlflowClient()
-    data, objective, direction = run.dataset or "data unknown", run.objectives[0], run.directions[0]
+    data, objective, measure = run.dataset or "data unknown", run.objectives[0], _measure(run, job)
+    direction = run.directions[0] if DIRECTION_TAG in run.tags else job.metric(objective).direction
+    if direction is None:
+        raise SweepError(
+            f"run={run.run_id}: {run.name} does not say whether its {objective} is better low or high, by which it "
+            "would be compared"
+        )
+    model = logged_model(run)
+    if model is None:
+        raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no logged model to register")
     if objective not in run.metrics:
         raise SweepError(f"run={run.run_id}: {run.name} has no {objective}, by which it would be compared")
     try:
@@ -62,12 +73,12 @@ def register(run: RunRecord, name: str) -> Registered:
             tags = {
                 DATA_TAG: data,
                 DIGEST_TAG: run.digest,
-                OBJECTIVE_TAG: _chosen_by(run),
+                OBJECTIVE_TAG: measure,
                 VALUE_TAG: repr(run.metrics[objective]),
             }
-            version = mlflow.register_model(f"models:/{logged_model(run)}", name, tags=tags)
-        champion = _champion(name) or _best_of(versions, run, version)
-        is_better, reason = _compare(run, objective, direction, version, champion)
+            version = mlflow.register_model(f"models:/{model}", name, tags=tags)
+        champion = _champion(name) or _best_of(versions, version, measure, direction)
+        is_better, reason = _compare(run.metrics[objective], measure, direction, version, champion)
         if is_better:
             client.set_registered_model_alias(name, ALIAS, version.version)
     except MlflowException as error:
@@ -76,26 +87,24 @@ def register(run: RunRecord, name: str) -> Registered:
 
 
 def _compare(
-    run: RunRecord, objective: str, direction: str, version: ModelVersion, champion: ModelVersion | None
+    value: float, measure: str, direction: str, version: ModelVersion, champion: ModelVersion | None
 ) -> tuple[bool, str]:
     if champion is None:
         return True, "the first of its name"
     if champion.version == version.version:
         return True, "as before"
     theirs = champion.tags.get(OBJECTIVE_TAG)
-    if theirs != _chosen_by(run):
-        return False, f"version {champion.version} was chosen by {theirs}, this one by {_chosen_by(run)}"
-    value, best = run.metrics[objective], _value_of(champion)
+    if theirs != measure:
+        return False, f"version {champion.version} was chosen by {theirs}, this one by {measure}"
+    best = _value_of(champion)
     is_better = value < best if direction == "minimize" else value > best
-    return is_better, f"{objective} {value:.4f}, version {champion.version} has {best:.4f}"
+    return is_better, f"{measure} {value:.4f}, version {champion.version} has {best:.4f}"
 
 
-def _best_of(versions: list[ModelVersion], run: RunRecord, version: ModelVersion) -> ModelVersion | None:
-    """The best of the other `versions` that were chosen by the same objective."""
-    others = [
-        one for one in versions if one.version != version.version and one.tags.get(OBJECTIVE_TAG) == _chosen_by(run)
-    ]
-    sign = -1 if run.directions[0] == "minimize" else 1
+def _best_of(versions: list[ModelVersion], version: ModelVersion, measure: str, direction: str) -> ModelVersion | None:
+    """The best of the other `versions` that were chosen by the same `measure`."""
+    others = [one for one in versions if one.version != version.version and one.tags.get(OBJECTIVE_TAG) == measure]
+    sign = -1 if direction == "minimize" else 1
     return max(others, key=lambda one: sign * _value_of(one), default=None)
 
 
@@ -110,10 +119,14 @@ def _value_of(version: ModelVersion) -> float:
         ) from error
 
 
-def _chosen_by(run: RunRecord) -> str:
-    """The objective; with the number of images where those were held out, since others would be others."""
+def _measure(run: RunRecord, job: Job) -> str:
+    """What the value of `run` is compared by: its objective, with the settings that decide on which examples.
+
+    Values on other examples are not compared.
+    """
     objective = run.objectives[0]
-    return f"{objective} on {run.params.get('data.validation')} images" if objective.startswith("val/") else objective
+    deciding = ", ".join(f"{key}={run.params.get(key, '')}" for key in job.metric(objective).depends_on)
+    return f"{objective} with {deciding}" if deciding else objective
 
 
 def find_champion(name: str) -> RunRecord:
@@ -133,16 +146,10 @@ def find_champion(name: str) -> RunRecord:
     return find_run(str(champion.run_id))
 
 
-def logged_model(run: RunRecord) -> str:
-    """The id of the model that `run` logged.
-
-    Raises:
-        SweepError: It logged none.
-    """
+def logged_model(run: RunRecord) -> str | None:
+    """The id of the model that `run` logged, of several the last; None if it logged none."""
     outputs = MlflowClient().get_run(run.run_id).outputs
-    if outputs is None or not outputs.model_outputs:
-        raise SweepError(f"it is {run.status}, and has no logged model")
-    return str(outputs.model_outputs[-1].model_id)
+    return str(outputs.model_outputs[-1].model_id) if outputs and outputs.model_outputs else None
 
 
 def champions() -> list[str]:

@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 from sweep.arguments import study_command
 from sweep.errors import SweepError, printable
 from sweep.files import is_name
+from sweep.job import OBJECTIVE
 from sweep.outcome import INTERRUPTED, Outcome, State
 from sweep.record.place import get_run
 from sweep.record.tags import (
@@ -75,7 +76,7 @@ class RunRecord(NamedTuple):
     @property
     def objectives(self) -> list[str]:
         """The metrics that it is after."""
-        return self.tags.get(OBJECTIVE_TAG, "test/accuracy").split(",")
+        return self.tags.get(OBJECTIVE_TAG, OBJECTIVE).split(",")
 
     @property
     def directions(self) -> list[str]:
@@ -222,6 +223,11 @@ def trained() -> list[RunRecord]:
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
     """The values of each metric of `run` by epoch."""
     return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
+
+
+def experiment_of(run: RunRecord) -> str:
+    """Name of the experiment that `run` is in."""
+    return str(MlflowClient().get_experiment(run.experiment_id).name)
 
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:

@@ -3,11 +3,13 @@
 import tempfile
 from pathlib import Path
 
+from sweep import job as jobs
 from sweep import project
-from sweep.job import Job
+from sweep.errors import SweepError
+from sweep.job import Job, Task
 from sweep.record import files, runs
 from sweep.record.runs import RunRecord
-from sweep.record.tags import JOB_TAG, PARENT_TAG
+from sweep.record.tags import JOB_TAG, OBJECTIVE_TAG, PARENT_TAG
 
 
 def job_of(run: RunRecord) -> Job:
@@ -32,9 +34,30 @@ def job_of(run: RunRecord) -> Job:
         return Job.from_facts(recorded)
 
 
+def own_job(run: RunRecord) -> tuple[Task, Job]:
+    """The function of the job that the person's own project names, by which `run` is trained again, and its job.
+
+    Raises:
+        SweepError: The project names none, it cannot be imported, or it does not measure what the run was after.
+    """
+    task = project.task()
+    if task is None:
+        raise SweepError(
+            f'{project.root()}: its pyproject.toml names no job to train again; add [tool.sweep] job = "MODULE:NAME", '
+            "the function under @hydra.main"
+        )
+    job = jobs.of(task)
+    if not measures(job, run):
+        raise SweepError(
+            f"run={run.run_id}: {run.name} was after {', '.join(run.objectives)}, which the job that this project "
+            "names does not measure; go to the folder of its own project"
+        )
+    return task, job
+
+
 def measures(job: Job, run: RunRecord) -> bool:
     """Whether `job` can have recorded `run`: it measures what that was after."""
-    return not job.metrics or set(run.objectives) <= job.metrics.keys()
+    return not job.metrics or OBJECTIVE_TAG not in run.tags or set(run.objectives) <= job.metrics.keys()
 
 
 class KeptRun:

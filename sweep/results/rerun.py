@@ -2,133 +2,120 @@
 
 sweep rerun RUN_ID    exit status 0 if it is the same bit for bit, 1 if it is not
 
-The new run stands beside the old one in MLflow, as rerun-of-NAME. It belongs to no study.
+The new run stands beside the old one in MLflow, as rerun-of-NAME. It belongs to no study. It is trained by the job
+that the project names in its pyproject.toml.
 """
 
 import contextlib
-import dataclasses
 import logging
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
-import torch
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf import DictConfig
 
 from sweep.arguments import Parser
-from sweep.digits import config as configs
-from sweep.digits import data, loop, train
-from sweep.digits.config import Config
-from sweep.digits.job import DIGITS, PARAMETERS
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
-from sweep.job import Goal
-from sweep.outcome import INTERRUPTED, Outcome
+from sweep.job import Goal, Job, Task
 from sweep.record.connect import connect
-from sweep.record.files import download, files_of
 from sweep.record.lifecycle import open_run
-from sweep.record.runs import RunRecord, find_run, history_of, naming, trials_of
+from sweep.record.runs import RunRecord, experiment_of, find_run, history_of, naming, trials_of
 from sweep.record.tags import (
     COMMIT_TAG,
     COPY_TAG,
-    DEVICE_TAG,
     DIRECTION_TAG,
     DIRTY_TAG,
-    ERROR_TAG,
     KIND_TAG,
     OBJECTIVE_TAG,
     OVERRIDES_TAG,
-    PRECISION_TAG,
-    PROCESSOR_TAG,
+    PARENT_TAG,
     RERUN_TAG,
-    STOPPED_TAG,
-    THREADS_TAG,
-    TORCH_TAG,
 )
+from sweep.results.known import KeptRun, own_job
+from sweep.results.settings import settings_again
 from sweep.running import carry_out
-from sweep.study.study import Handle
 from sweep.trial import Trial
 
 FINISHED = "finished"
+
+History = Mapping[str, Mapping[int, float]]
+"""The values of metrics by their names and steps."""
 
 
 class MetricDifference(NamedTuple):
     """Where the values of a metric are furthest apart."""
 
     metric: str
-    epoch: int
+    step: int
     then: float | None
     """None where there was no value."""
     now: float | None
 
 
-class WeightsDifference(NamedTuple):
-    """How a tensor of the weights differs."""
-
-    name: str
-    num_weights: int
-    num_differ: int
-    """All of them if its shape or type is another."""
-    largest: float
-    """The largest difference between two weights; not a number if the shape or type is another."""
-
-
-class Comparison(NamedTuple):
-    """What two runs of the same settings came to."""
+class Repetition(NamedTuple):
+    """What a run and its repetition came to."""
 
     ended_then: str
     """FINISHED, or what the run said at its end."""
     ended_now: str
-    num_epochs: int
+    num_steps: int
     num_metrics: int
-    num_tensors: int
-    """0 where there are no weights to compare: of a run that did not finish."""
     metrics: list[MetricDifference]
-    """Of the metrics that are not the same in every epoch."""
-    weights: list[WeightsDifference]
-    """Of the tensors that are not the same bit for bit."""
+    """Those of the metrics that are not the same after every step."""
+    kept: list[str] | None
+    """How what they have kept differs, empty if it is the same; None if that was not compared."""
 
     @property
     def is_same(self) -> bool:
         """Whether there is no difference at all."""
-        return self.ended_then == self.ended_now and not self.metrics and not self.weights
+        return self.ended_then == self.ended_now and not self.metrics and not self.kept
 
 
-class StopAfter(Handle):
-    """Stops a trial after so many epochs, as the one that it repeats was stopped."""
+class RepeatedTrial(Trial):
+    """A trial that is stopped where the run that it repeats was: after all that this reported after its last step."""
 
-    def __init__(self, num_epochs: int) -> None:
-        self._num_left = num_epochs
+    def __init__(self, *given: Any, last_step: int, names: Collection[str]) -> None:
+        super().__init__(*given)
+        self._last_step = last_step
+        self._missing = set(names)
 
-    def report(self, value: float, epoch: int) -> None: ...
-
-    def reason_to_stop(self, when: str = "") -> Outcome | None:
-        self._num_left -= 1  # a job asks once after each epoch
-        return None if self._num_left else Outcome("stopped", f"stopped, as the run that it repeats was,{when}")
-
-    def finish(self, values: object) -> None: ...
+    def report(self, step: int, metrics: Mapping[str, float], *, of: int | None = None) -> None:
+        """Record `metrics` after `step`, and end the trial if the run that it repeats was ended there."""
+        stopped = f"stopped, as the run that it repeats was, after {self.job.step} {self._last_step}"
+        if step > self._last_step:
+            raise Stopped(stopped)
+        super().report(step, metrics, of=of)
+        if step == self._last_step:
+            self._missing -= metrics.keys()
+            if not self._missing and step != of:
+                raise Stopped(stopped)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser("rerun", __doc__)
     parser.add_argument("run", metavar="RUN_ID", help="the run's id, as MLflow's pages show it")
+    parser.add_argument(
+        "--trust", action="store_true", help="take recorded settings that name code (_target_), and have the job run it"
+    )
     options = parser.parse_args(arguments)
-    _show_epochs()
+    _show_steps()
     with told_in_one_line():  # after Ctrl-C MLflow has the new run as FAILED, interrupted
         connect()
         run = find_run(options.run)
         require_trained(run)
+        task, job = own_job(run)
         with tempfile.TemporaryDirectory(prefix="rerun-") as folder:
-            again, compared = rerun(run, Path(folder))
-    print(f"\n{tell(compared, why(run, again))}\nrecorded as {again.name} ({again.run_id})")
+            again, compared = rerun(run, task, job, Path(folder), trust=options.trust)
+        reasons = [] if compared.is_same else why(run, again, job)
+    print(f"\n{tell(compared, reasons, job.step)}\nrecorded as {again.name} ({again.run_id})")
     sys.exit(0 if compared.is_same else 1)
 
 
-def _show_epochs() -> None:
-    """Print what a trial says, as train.py does, and not what libraries say."""
+def _show_steps() -> None:
+    """Print what a trial says, as a single run does, and not what libraries say."""
     logger = logging.getLogger("sweep")
     logger.handlers = [logging.StreamHandler(sys.stdout)]
     logger.setLevel(logging.INFO)
@@ -150,21 +137,22 @@ def require_trained(run: RunRecord) -> None:
 
 def _instead_of_copy(run: RunRecord) -> str:
     number = run.whole_number(COPY_TAG, -1)
-    siblings = trials_of(find_run(run.tags.get("mlflow.parentRunId", "")))
+    siblings = trials_of(find_run(run.tags.get(PARENT_TAG, "")))
     twin = next((one for one in siblings if one.trial_number == number), None)
     return f"its twin was: sweep rerun {twin.run_id}" if twin else f"trial {number} was, which is gone"
 
 
-def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
+def rerun(run: RunRecord, task: Task, job: Job, folder: Path, trust: bool = False) -> tuple[RunRecord, Repetition]:
     """Train `run` again, record that beside it, and compare the two.
 
-    A run that was stopped is trained up to the epoch it reached; one that failed, until it fails again.
-    What its settings left to the machine is as it was then: threads and precision, and the device if it is here.
-    The data are read from SWEEP_DATA_ROOT, or else from where they lay.
+    A run that was stopped is trained up to the step it reached; one that failed, until it fails again.
 
     Args:
         run: One that `require_trained` lets pass.
-        folder: Empty; for files that are needed only meanwhile.
+        task: The function of its job.
+        job: What that says about itself; how it is trained again, with what was left to the machine, is its part.
+        folder: For files that are needed only meanwhile.
+        trust: Whether recorded settings may name code.
 
     Returns:
         The new run, and how it compares.
@@ -172,82 +160,63 @@ def rerun(run: RunRecord, folder: Path) -> tuple[RunRecord, Comparison]:
     Raises:
         SweepError: It was recorded without what is needed to train it again, or cannot be trained here.
     """
-    recorded = folder / "recorded"
-    recorded.mkdir()
-    _download(run, recorded)
-    with naming(run):
-        config = _as_it_was(run, train.load_config(recorded))
-        if run.status == "FINISHED":  # what there is to compare with is read before it takes a training
-            train.load_classifier(recorded)
-    train.check(config)
-    digest = data.load(config.data).digest
-    if digest != run.digest:
-        raise SweepError(
-            f"data.root={config.data.root}: this is another {config.data.name} than the run was trained on "
-            f"(digest {digest}, recorded {run.digest or 'none'}); point SWEEP_DATA_ROOT to the one that it was"
-        )
-    last_epoch = max((epoch for history in history_of(run).values() for epoch in history), default=0)
-    handle = None
+    settings = settings_again(run, job, trust)
+    job.checked(settings)
+    _require_same_data(run, job, settings)
+    if job.differences is not None and run.status == "FINISHED":
+        with naming(run), KeptRun(run) as kept:  # what there is to compare with is read before it takes a training
+            job.differences(kept, kept)
+    objectives = run.objectives
+    directions = run.directions if DIRECTION_TAG in run.tags else []
+    goal = Goal(objectives, directions, experiment_of(run), is_recorded=True, active_run=job.active_run)
+    trial = Trial(job, goal, folder / "again")
     if _was_stopped(run):
-        if not last_epoch:
+        history = history_of(run)
+        last_step = max((step for values in history.values() for step in values), default=None)
+        if last_step is None:
             raise SweepError(
-                f"run={run.run_id}: {run.name} was stopped before its first epoch ended: nothing to compare"
+                f"run={run.run_id}: {run.name} was stopped before its first {job.step} ended: nothing to compare"
             )
-        handle = StopAfter(last_epoch)
-    goal = Goal(config.objective, run.directions, config.tracking.experiment, is_recorded=True)
-    again, ended = _train(run, config, Trial(DIGITS, goal, folder / "again", handle=handle))
-    return again, compare(run, again, ended, recorded, folder / "again")
+        names = {name for name, values in history.items() if last_step in values and name in job.metrics}
+        trial = RepeatedTrial(job, goal, folder / "again", last_step=last_step, names=names)
+    again, ended = _train(run, task, settings, trial)
+    return again, compare(run, again, ended, job)
 
 
-def _download(run: RunRecord, folder: Path) -> None:
-    if train.CONFIG_FILE not in files_of(run):
+def _require_same_data(run: RunRecord, job: Job, settings: DictConfig) -> None:
+    dataset = job.dataset(settings)
+    if dataset is not None and dataset.digest != run.digest:
         raise SweepError(
-            f"run={run.run_id}: {run.name} is {run.status} and has no {train.CONFIG_FILE} to train it from; "
-            "give a run that was trained"
+            f"run={run.run_id}: {run.name}: {dataset.name} is not the same here as it was trained on (digest "
+            f"{dataset.digest}, recorded {run.digest or 'none'}); have the job find the data that it was"
         )
-    download(run, folder, (train.CONFIG_FILE,))
-    if run.status == "FINISHED":
-        download(run, folder, (train.WEIGHTS_FILE,))
 
 
 def _was_stopped(run: RunRecord) -> bool:
-    return run.status == "KILLED" or run.tags.get(ERROR_TAG) == INTERRUPTED
+    return run.outcome is not None and run.outcome.state in ("pruned", "stopped", "interrupted")
 
 
-def _as_it_was(run: RunRecord, config: Config) -> Config:
-    """The settings with what `auto` and null came to in `run`, as far as that was recorded and can be had."""
-    device = run.tags.get(DEVICE_TAG, config.device)
-    try:
-        loop.pick_device(device)
-    except SweepError:
-        device = config.device  # the result then is another, and the device is named as a reason
-    return dataclasses.replace(
-        config,
-        data=data.here(config.data),
-        device=device,
-        precision=run.tags.get(PRECISION_TAG, config.precision),
-        num_threads=run.whole_number(THREADS_TAG, 0) or config.num_threads,
-    )
+def _ending(run: RunRecord) -> str:
+    return FINISHED if run.outcome is None or run.outcome.state == "finished" else run.outcome.reason
 
 
-def _train(run: RunRecord, config: Config, trial: Trial) -> tuple[RunRecord, str]:
+def _train(run: RunRecord, task: Task, settings: DictConfig, trial: Trial) -> tuple[RunRecord, str]:
     """The new run, and how it ended: FINISHED, or what it said; as `run` where it got as far as that was stopped."""
     tags = {
         KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
         RERUN_TAG: run.run_id,
     }
-    kept = (OBJECTIVE_TAG, DIRECTION_TAG, OVERRIDES_TAG)
-    tags |= {key: run.tags[key] for key in kept if key in run.tags}
+    tags |= {key: run.tags[key] for key in (OBJECTIVE_TAG, DIRECTION_TAG, OVERRIDES_TAG) if key in run.tags}
     ended = _ending(run) if _was_stopped(run) else FINISHED
     run_id = ""
     try:
         with (
             contextlib.suppress(Stopped),
-            open_run(config.tracking.experiment, f"rerun-of-{run.name}", tags=tags) as record,
+            open_run(trial.goal.experiment, f"rerun-of-{run.name}", tags=tags, active=trial.goal.active_run) as record,
         ):
             run_id = record.run_id
             trial.run = record
-            carry_out(trial, train.train, cast(DictConfig, OmegaConf.create(configs.to_yaml(config))))
+            carry_out(trial, task, settings)
     except Exception as error:
         # That a failure comes again is what is asked for; whatever else goes wrong is for the reader to see.
         if not run_id or not (isinstance(error, SweepError) or run.status == "FAILED"):
@@ -256,86 +225,55 @@ def _train(run: RunRecord, config: Config, trial: Trial) -> tuple[RunRecord, str
     return find_run(run_id), ended
 
 
-def _ending(run: RunRecord) -> str:
-    stopped = run.tags.get(STOPPED_TAG, "")
-    return FINISHED if run.status == "FINISHED" else run.tags.get(ERROR_TAG, stopped)
-
-
-def compare(then: RunRecord, now: RunRecord, ended: str, folder_then: Path, folder_now: Path) -> Comparison:
-    """Every metric of every epoch and every weight of two runs.
+def compare(then: RunRecord, now: RunRecord, ended: str, job: Job) -> Repetition:
+    """Every metric after every step, and what was kept, of two runs.
 
     Args:
         then: A run that has ended.
         now: The run that repeats it.
         ended: How that one ended.
-        folder_then: Where the weights of `then` are, if it finished.
-        folder_now: Where those of `now` are.
+        job: Their job, which compares what they have kept if both have finished.
     """
-    histories = _measured(then), _measured(now)
-    weights: tuple[dict[str, Tensor], ...] = ({}, {})
-    if _ending(then) == ended == FINISHED:
-        weights = tuple(train.load_weights(folder) for folder in (folder_then, folder_now))
-    return Comparison(
+    measured = [_measured(run, job) for run in (then, now)]
+    kept = None
+    if job.differences is not None and _ending(then) == ended == FINISHED:
+        with KeptRun(then) as kept_then, KeptRun(now) as kept_now:
+            kept = job.differences(kept_then, kept_now)
+    return Repetition(
         ended_then=_ending(then),
         ended_now=ended,
-        num_epochs=len({epoch for history in histories[0].values() for epoch in history}),
-        num_metrics=len(histories[0]),
-        num_tensors=len(weights[0]),
-        metrics=differing_metrics(*histories),
-        weights=differing_weights(*weights),
+        num_steps=len({step for history in measured[0].values() for step in history}),
+        num_metrics=len(measured[0]),
+        metrics=differing_metrics(*measured),
+        kept=kept,
     )
 
 
-def _measured(run: RunRecord) -> dict[str, dict[int, float]]:
-    """The metrics of `run` by epoch, but for the number of parameters, which runs have once, or in every epoch."""
-    return {name: values for name, values in history_of(run).items() if name != PARAMETERS}
+def _measured(run: RunRecord, job: Job) -> dict[str, dict[int, float]]:
+    """The metrics of `run` by step; of what stays the same, which versions before recorded at each, the first value."""
+    return {
+        name: dict(sorted(values.items())[:1]) if job.metric(name).is_constant else values
+        for name, values in history_of(run).items()
+    }
 
 
-def differing_metrics(
-    then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]
-) -> list[MetricDifference]:
-    """Of each metric that is not the same in every epoch, the epoch in which it differs most."""
+def differing_metrics(then: History, now: History) -> list[MetricDifference]:
+    """Of each metric that is not the same after every step, the step after which it differs most."""
     found = []
     for metric in sorted({*then, *now}):
         a, b = then.get(metric, {}), now.get(metric, {})
-        differing = [epoch for epoch in sorted({*a, *b}) if a.get(epoch) != b.get(epoch)]
+        differing = [step for step in sorted({*a, *b}) if a.get(step) != b.get(step)]
         if differing:
-            missing = [epoch for epoch in differing if epoch not in a or epoch not in b]
-            worst = missing[0] if missing else max(differing, key=lambda epoch: abs(a[epoch] - b[epoch]))
+            missing = [step for step in differing if step not in a or step not in b]
+            worst = missing[0] if missing else max(differing, key=lambda step: abs(a[step] - b[step]))
             found.append(MetricDifference(metric, worst, a.get(worst), b.get(worst)))
     return found
 
 
-def differing_weights(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[WeightsDifference]:
-    """How the tensors differ that are not the same bit for bit, the largest difference first."""
-    found = []
-    for name in [*then, *(name for name in now if name not in then)]:
-        a, b = then.get(name), now.get(name)
-        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
-            size = (b if a is None else a).numel()  # type: ignore[union-attr]
-            found.append(WeightsDifference(name, size, size, float("nan")))
-        elif num_differ := int((_bytes(a) != _bytes(b)).any(dim=1).sum()):
-            largest = (a.double() - b.double()).abs().max().item()
-            found.append(WeightsDifference(name, a.numel(), num_differ, largest))
-    return sorted(found, key=lambda one: (one.largest == one.largest, -one.largest))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    """(N,) or any other shape to (N, bytes of one number): -0 is not 0, and one NaN is the other."""
-    return tensor.contiguous().flatten().view(torch.uint8).reshape(tensor.numel(), -1)
-
-
-def why(then: RunRecord, now: RunRecord) -> list[str]:
+def why(then: RunRecord, now: RunRecord, job: Job) -> list[str]:
     """What may make two runs of the same settings differ, from what is recorded of both."""
     reasons, unknown = [], []
-    for key, what in {
-        COMMIT_TAG: "the code",
-        TORCH_TAG: "torch",
-        DEVICE_TAG: "the device",
-        PROCESSOR_TAG: "the processor",
-        PRECISION_TAG: "the precision",
-        THREADS_TAG: "the number of threads",
-    }.items():
+    for key, what in {COMMIT_TAG: "the code", **job.circumstances}.items():
         a, b = (run.tags.get(key) for run in (then, now))
         if a is None:
             unknown.append(what)
@@ -346,41 +284,39 @@ def why(then: RunRecord, now: RunRecord) -> list[str]:
     for when, run in {"then": then, "now": now}.items():
         if run.tags.get(DIRTY_TAG) == "true":
             reasons.append(f"the code: some files were not as committed {when}, and may have mattered")
-    if now.tags.get(THREADS_TAG, "1") != "1":
-        reasons.append(f"{now.tags[THREADS_TAG]} threads: they may add in another order each time")
-    if now.tags.get(DEVICE_TAG, "cpu") != "cpu":
-        reasons.append(f"{now.tags[DEVICE_TAG]}: some of its kernels may add in another order each time")
-    return reasons or ["nothing that is recorded: same code, versions and processor, one thread; is the record intact?"]
+    if job.nondeterminism is not None:
+        with KeptRun(now) as kept:
+            reasons += job.nondeterminism(kept)
+    alike = ", ".join(["the code", *job.circumstances.values()])
+    return reasons or [f"nothing that is recorded: the same of {alike}; is the record intact?"]
 
 
-def tell(compared: Comparison, reasons: list[str]) -> str:
-    """What a person reads of a comparison; the `reasons` only where there is a difference."""
+def tell(compared: Repetition, reasons: list[str], step: str) -> str:
+    """What a person reads of a comparison; the `reasons` only where there is a difference.
+
+    Args:
+        compared: What the two came to.
+        reasons: Why they may differ.
+        step: What a step is called.
+    """
     if compared.is_same:
-        return f"the same, bit for bit: {_what_is_same(compared)}"
+        return f"the same, bit for bit: {_what_is_same(compared, step)}"
     lines = ["not the same"]
     if compared.ended_then != compared.ended_now:
         lines += [f"  then  {compared.ended_then}", f"  now   {compared.ended_now}"]
     for one in compared.metrics:
-        lines.append(f"  {one.metric}: {_number(one.then)} then, {_number(one.now)} now, after epoch {one.epoch}")
-    if compared.weights:
-        num_differ = sum(one.num_differ for one in compared.weights)
-        worst = compared.weights[0]
-        by = f"by up to {worst.largest:.2g} (in {worst.name})"
-        if worst.largest != worst.largest:
-            by = f"{worst.name} in its shape, type or name"
-        lines.append(
-            f"  weights: {num_differ:,} differ, in {len(compared.weights)} of {compared.num_tensors} tensors, {by}"
-        )
+        lines.append(f"  {one.metric}: {_number(one.then)} then, {_number(one.now)} now, after {step} {one.step}")
+    lines += [f"  {line}" for line in compared.kept or []]
     return "\n".join([*lines, "it may be because of", *(f"  {reason}" for reason in reasons)])
 
 
-def _what_is_same(compared: Comparison) -> str:
-    if not compared.num_epochs:
-        return f"it ended in its first epoch with {compared.ended_then}"
-    told = f"{compared.num_metrics} metrics in {compared.num_epochs} epoch{'s' * (compared.num_epochs != 1)}"
-    if compared.num_tensors:
-        return f"{told}, {compared.num_tensors} tensors of weights"
-    return f"{told}; no weights, since the run did not finish: {compared.ended_then}"
+def _what_is_same(compared: Repetition, step: str) -> str:
+    if not compared.num_steps:
+        return f"it ended before its first {step} did, with {compared.ended_then}"
+    told = f"{compared.num_metrics} metrics in {compared.num_steps} {step}{'s' * (compared.num_steps != 1)}"
+    if compared.ended_then != FINISHED:
+        return f"{told}; nothing else, since the run did not finish: {compared.ended_then}"
+    return told if compared.kept is None else f"{told}, and what was kept"
 
 
 def _number(value: float | None) -> str:

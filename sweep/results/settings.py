@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.errors import SweepError, explain, in_one_line, require
-from sweep.job import flatten
+from sweep.job import Job, flatten
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming
 from sweep.running import CONFIG_FILE
@@ -30,6 +30,30 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
             return _settings_in(text)
         except SweepError as error:
             raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
+
+
+def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
+    """The settings with which `job` trains `run` again.
+
+    Args:
+        run: Anybody's.
+        job: What the person's own job says about itself.
+        trust: Whether they may name code that the job would run.
+
+    Raises:
+        SweepError: It kept none, they are damaged, name code, or the job does not take them.
+    """
+    found = recorded_settings(run)
+    if found is None:
+        raise SweepError(
+            f"run={run.run_id}: {run.name} is {run.status} and has no {CONFIG_FILE} to train it from; "
+            "give a run that was trained"
+        )
+    with naming(run):
+        for key, value in flatten(OmegaConf.to_container(found)).items():  # type: ignore[arg-type]
+            names_code = "_target_" in key.split(".")
+            require(trust or not names_code, key, value, "it names code, which only --trust lets the job run")
+        return job.again(found, run.tags)
 
 
 def _settings_in(text: str) -> DictConfig:

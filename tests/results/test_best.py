@@ -7,7 +7,7 @@ import torch
 from conftest import Project
 
 from sweep.arguments import study_command
-from sweep.digits.train import load_classifier
+from sweep.digits.classifier import load_classifier
 from sweep.errors import SweepError
 
 GRID = ("-m", "data=digits", "epochs=1", "model.widths=[32]", "optimizer.lr=1e-4,1e-2")

@@ -12,20 +12,16 @@ import torch
 from conftest import Finished, Project
 from mlflow.entities import Run
 
+from sweep.digits.job import DEVICE_TAG, DIGITS, PRECISION_TAG, PROCESSOR_TAG, THREADS_TAG, TORCH_TAG
 from sweep.record.runs import RunRecord
 from sweep.record.tags import (
     COMMIT_TAG,
-    DEVICE_TAG,
     DIRTY_TAG,
-    PRECISION_TAG,
-    PROCESSOR_TAG,
     RERUN_TAG,
     STUDY_TAG,
-    THREADS_TAG,
-    TORCH_TAG,
     TRIAL_TAG,
 )
-from sweep.results.rerun import differing_metrics, differing_weights, why
+from sweep.results.rerun import differing_metrics, why
 
 # A grid of three learning rates, of which it is certain how they end: one is pruned after its first epoch, with
 # one guess in ten right, and one diverges in it.
@@ -71,7 +67,7 @@ def test_a_run_trained_again_on_one_thread_is_the_same_bit_for_bit(trained: Proj
     run = trial(trained, "FINISHED")
     finished = rerun(trained, run)
     assert finished.status == 0, finished
-    assert "\nthe same, bit for bit: 3 metrics in 2 epochs, 6 tensors of weights\n" in finished.out
+    assert "\nthe same, bit for bit: 3 metrics in 2 epochs, and what was kept\n" in finished.out
     again = trained.runs("rerun")[-1]
     assert again.info.status == "FINISHED"
     assert again.info.experiment_id == run.info.experiment_id
@@ -86,7 +82,7 @@ def test_a_pruned_run_is_trained_to_the_epoch_it_reached_and_compared_up_to_ther
     assert finished.status == 0, finished
     assert "epoch 1/2" in finished.out
     assert "epoch 2/2" not in finished.out
-    assert "the same, bit for bit: 3 metrics in 1 epoch; no weights, since the run did not finish: prun" in finished.out
+    assert "the same, bit for bit: 3 metrics in 1 epoch; nothing else, since the run did not fin" in finished.out
     assert trained.runs("rerun")[-1].info.status == "KILLED"
 
 
@@ -94,7 +90,10 @@ def test_a_run_that_failed_is_the_same_if_it_fails_with_the_same_error(trained: 
     run = trial(trained, "FAILED")
     finished = rerun(trained, run)
     assert finished.status == 0, finished
-    assert f"the same, bit for bit: it ended in its first epoch with {run.data.tags['sweep.error']}\n" in finished.out
+    assert (
+        f"the same, bit for bit: it ended before its first epoch did, with {run.data.tags['sweep.error']}\n"
+        in finished.out
+    )
     assert finished.err == ""
     client = trained.client()
     client.set_tag(run.info.run_id, "sweep.error", "out of memory")
@@ -148,7 +147,10 @@ def test_other_data_than_it_was_trained_on_are_refused_before_training(trained: 
     with changed(trained, change.format("0123", digest), change.format(digest, "0123")):
         finished = rerun(trained, run)
     assert finished.status == 1
-    assert re.fullmatch(r"error: data\.root=\S+: this is another digits than [^\n]+recorded 0123[^\n]+\n", finished.err)
+    assert re.fullmatch(
+        r"error: run=\w+: \S+: digits is not the same here as it was trained on [^\n]+recorded 0123[^\n]+\n",
+        finished.err,
+    )
     assert len(trained.runs("rerun")) == num_reruns
 
 
@@ -221,11 +223,11 @@ def record(**tags: str) -> RunRecord:
     ],
 )
 def test_what_may_have_made_a_difference_is_told(tag: str, value: str, reason: str) -> None:
-    assert reason in why(record(), record(**{tag: value}))
+    assert reason in why(record(), record(**{tag: value}), DIGITS)
 
 
 def test_without_a_recorded_difference_the_record_itself_is_in_doubt() -> None:
-    (reason,) = why(record(), record())
+    (reason,) = why(record(), record(), DIGITS)
     assert reason.startswith("nothing that is recorded")
 
 
@@ -233,13 +235,3 @@ def test_a_metric_differs_by_any_epoch_that_is_missing_or_not_the_same() -> None
     then = {"a": {1: 0.5, 2: 0.5}, "b": {1: 0.1, 2: 0.2}, "same": {1: 1.0}}
     now = {"a": {1: 0.5}, "b": {1: 0.4, 2: 0.2 + 1e-16}, "same": {1: 1.0}, "new": {1: 3.0}}
     assert differing_metrics(then, now) == [("a", 2, 0.5, None), ("b", 1, 0.1, 0.4), ("new", 1, None, 3.0)]
-
-
-def test_weights_are_compared_bit_by_bit() -> None:
-    nan = float("nan")
-    then = {"zero": torch.tensor([0.0, 1.0]), "nan": torch.tensor(nan), "count": torch.tensor(7)}
-    assert differing_weights(then, {name: tensor.clone() for name, tensor in then.items()}) == []
-    now = then | {"zero": torch.tensor([-0.0, 1.5])}
-    assert differing_weights(then, now) == [("zero", 2, 2, 0.5)]
-    (other,) = differing_weights(then, then | {"count": torch.tensor([7])})
-    assert other[:3] == ("count", 1, 1)
