@@ -10,7 +10,7 @@ from sweep.errors import SweepError, explain, in_one_line, require
 from sweep.job import Job, flatten
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming
-from sweep.running import CONFIG_FILE
+from sweep.trial import CONFIG_FILE
 
 MOST_BYTES, MOST_LEVELS = 2**17, 20
 """The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
