@@ -183,10 +183,10 @@ def draw_front(table: StudyTable) -> go.Figure:
         trace.update(
             text=[f"trial {row.number}: {table.job.in_words(row.values)}" for row in chosen],
             hovertemplate="%{text}<extra></extra>",
-            marker={"color": colour, "size": size, "colorscale": None, "colorbar": None, "line": {"width": 0}},
             name=name,
             showlegend=True,
         )
+        trace.marker = {"color": colour, "size": size}
     figure.update_layout(**LAYOUT, title=None)
     formats = [".6~%" if table.job.metric(objective).is_share else None for objective in shown]
     if len(shown) == MOST_AXES_OF_A_FRONT:
@@ -263,7 +263,7 @@ def draw_curves(table: StudyTable, curves: Mapping[int, Curve]) -> go.Figure:
         curve = curves[row.number]
         name = "best" if row.number == best else "pruned" if row.is_pruned else "finished"
         figure.add_scatter(
-            x=[step for step, _ in curve],
+            x=[at for at, _ in curve],
             y=[scale.place(value) for _, value in curve],
             text=[f"trial {row.number}, {step} {at}: {scale.text(value)}" for at, value in curve],
             hoverinfo="text",
