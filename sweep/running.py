@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +130,22 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
     started = time.perf_counter()
     job = trial.job
     record_settings(trial, cfg)
-    with trial.current():
+    with trial.current(), _watched(trial):
         returned = _undecorated(task)(cfg)
     values = trial.values(returned)
     trial.finish(values)
     told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
     log.info("%s  %s  %.1f s", trial.name if trial.study else "done:", told, time.perf_counter() - started)
     return values
+
+
+def _watched(trial: Trial) -> AbstractContextManager[None]:
+    """Within, the trial sees what its job logs to MLflow by itself, if its study watches a metric."""
+    if trial.goal.watch is None:
+        return nullcontext()
+    from sweep.record.watch import watching
+
+    return watching(trial.see)
 
 
 def _undecorated(task: Task) -> Task:

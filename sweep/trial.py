@@ -70,6 +70,8 @@ class Trial:
         self._latest: dict[str, float] = {}
         self._in_step: set[str] = set()
         self._has_ended = False
+        self._is_logging = False
+        self._seen: set[str] = set()
         self._stopped: Stopped | None = None
 
     def report(self, step: int, metrics: Mapping[str, float], *, of: int | None = None) -> None:
@@ -86,7 +88,24 @@ class Trial:
             SweepError: The step goes back, a metric is no number or not among those that the job names,
                 or the trial has ended.
         """
-        reported = self._checked(step, metrics)
+        self._take(step, self._checked(step, metrics), of)
+
+    def see(self, run_id: str, name: str, value: float, step: int) -> None:
+        """Take up a metric that the job has logged to MLflow by itself, if it is the one that the study watches.
+
+        A step that does not go on, as that of a job which never says one, counts as the next.
+
+        Raises:
+            Stopped: The study wants no more steps.
+        """
+        if self._is_logging:  # what has been reported
+            return
+        self._seen.add(name)
+        if name == self.goal.watch and not math.isnan(value):
+            following = step if self._step is None or step > self._step else self._step + 1
+            self._take(following, {name: value}, is_logged=run_id == self.run.run_id)
+
+    def _take(self, step: int, reported: dict[str, float], of: int | None = None, is_logged: bool = False) -> None:
         told_before = {name for name in reported if name in self._latest and self.job.metric(name).is_constant}
         if step != self._step:
             self._in_step.clear()
@@ -95,9 +114,12 @@ class Trial:
         self._latest.update(reported)
         # MLflow's pages list metrics as they come, and compare runs by the first.
         reported = dict(sorted(reported.items(), key=lambda metric: metric[0] not in self.goal.objectives))
-        self.run.log_metrics({key: reported[key] for key in reported if key not in told_before}, step=step)
+        if not is_logged:
+            self._is_logging = True
+            self.run.log_metrics({key: reported[key] for key in reported if key not in told_before}, step=step)
+            self._is_logging = False
         log.info("%s %d%s  %s", self.job.step, step, "" if of is None else f"/{of}", self.job.in_words(reported))
-        first = self.goal.objectives[0]
+        first = self.goal.watch or self.goal.objectives[0]
         try:
             if first in reported:
                 self._handle.report(reported[first], step)
