@@ -129,7 +129,7 @@ def test_the_best_trial_keeps_what_it_gets_wrong(searched: Project, facts: repor
 def test_predictions_are_of_the_test_images_in_their_order(
     searched: Project, facts: report.Facts, compose: Callable[..., object]
 ) -> None:
-    from sweep.digits.train import load_classifier
+    from sweep.digits.classifier import load_classifier
 
     best = facts.front[0]
     found = trust.predictions_of(best, "test")
