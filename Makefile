@@ -6,10 +6,10 @@ SWEEP := $(BIN)/python sweep/train.py -m hydra/sweeper=optuna
 
 .PHONY: demo sweep test lint ui bench
 
-demo: .venv/installed ## a study of the embedded digits, without a download
+demo: .venv/digits ## a study of the embedded digits, without a download
 	$(SWEEP) data=digits epochs=20
 
-sweep: .venv/installed ## a study of MNIST
+sweep: .venv/digits ## a study of MNIST
 	$(SWEEP)
 
 test: .venv/installed ## every test
@@ -25,8 +25,13 @@ bench: .venv/installed ## how fast it is, beside what one would write instead; n
 	$(BIN)/pip install --quiet --editable '.[bench]' --constraint constraints.txt
 	$(BIN)/python benchmarks/bench.py
 
-ui: .venv/installed ## MLflow's pages of what has been recorded
+ui: .venv/digits ## MLflow's pages of what has been recorded
 	$(BIN)/mlflow ui
+
+.venv/digits: pyproject.toml constraints.txt # what the digits job needs, and no more
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[digits]' --constraint constraints.txt
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -82,6 +82,8 @@ class Goal(NamedTuple):
     """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
     facts: str = ""
     """What the job says about itself that is data, as `Job.facts` has it; recorded with it."""
+    watch: str | None = None
+    """Name of a metric that the job logs to MLflow by itself and by which its trials are pruned."""
 
 
 def _as_composed(cfg: DictConfig) -> object:
@@ -240,7 +242,7 @@ class Job:
         return self.metrics.get(name, Metric())
 
     def goal(self, settings: Mapping[str, Any], experiment: str, *, in_study: bool = True) -> Goal:
-        """What is set under hydra.sweeper: objective, direction, experiment, record.
+        """What is set under hydra.sweeper: objective, direction, experiment, record, watch.
 
         Args:
             settings: The composed hydra.sweeper; keys that it has not are as if null.
@@ -250,7 +252,10 @@ class Job:
         Raises:
             SweepError: The job has no such metric, or it is not known which way one is better.
         """
-        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [OBJECTIVE]
+        watch = settings.get("watch")
+        is_name = watch is None or (isinstance(watch, str) and bool(watch.strip()))
+        require(is_name, "hydra.sweeper.watch", watch, "the name of a metric that the job logs to MLflow, or null")
+        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [watch or OBJECTIVE]
         for objective in objectives:
             known = not self.metrics or objective in self.metrics
             require(known, "hydra.sweeper.objective", objective, one_of(self.metrics))
@@ -258,7 +263,7 @@ class Job:
         record = settings.get("record")
         return Goal(
             objectives, directions, str(settings.get("experiment") or experiment),
-            True if record is None else bool(record), self.active_run, self.facts(),
+            True if record is None else bool(record), self.active_run, self.facts(), watch,
         )  # fmt: skip
 
     def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +130,22 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
     started = time.perf_counter()
     job = trial.job
     record_settings(trial, cfg)
-    with trial.current():
+    with trial.current(), _watched(trial):
         returned = _undecorated(task)(cfg)
     values = trial.values(returned)
     trial.finish(values)
     told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
     log.info("%s  %s  %.1f s", trial.name if trial.study else "done:", told, time.perf_counter() - started)
     return values
+
+
+def _watched(trial: Trial) -> AbstractContextManager[None]:
+    """Within, the trial sees what its job logs to MLflow by itself, if its study watches a metric."""
+    if trial.goal.watch is None:
+        return nullcontext()
+    from sweep.record.watch import watching
+
+    return watching(trial.see)
 
 
 def _undecorated(task: Task) -> Task:
@@ -154,9 +163,11 @@ def _mask_passwords(folder: Path) -> None:
 
 def _leave_terminal_to_sweeper() -> None:
     """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
-    for handler in list(logging.root.handlers):
-        if type(handler) is logging.StreamHandler:
-            logging.root.removeHandler(handler)
+    others = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    for logger in (logging.root, *others):  # libraries, such as Lightning, bring handlers of their own
+        for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:
+            logger.removeHandler(handler)
+            logger.propagate = True
     logging.raiseExceptions = False  # a train.log that cannot be written would be told with a traceback a line
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a process of the launcher's, not the sweeper's
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import SweepError
+from sweep.errors import Stopped, SweepError
 from sweep.job import Goal, Job
 from sweep.outcome import raise_as
 
@@ -70,6 +70,9 @@ class Trial:
         self._latest: dict[str, float] = {}
         self._in_step: set[str] = set()
         self._has_ended = False
+        self._is_logging = False
+        self._seen: set[str] = set()
+        self._stopped: Stopped | None = None
 
     def report(self, step: int, metrics: Mapping[str, float], *, of: int | None = None) -> None:
         """Record `metrics` after `step`, and end the trial if its study wants no more of it.
@@ -80,11 +83,29 @@ class Trial:
             of: The last step, if that is known. A trial that has come so far is not stopped any more.
 
         Raises:
-            Stopped: The study wants no more steps; let it through. `Pruned` is one, by the pruner.
+            Stopped: The study wants no more steps; `Pruned` is one, by the pruner. Let it through, or return soon:
+                the trial counts as stopped in either case.
             SweepError: The step goes back, a metric is no number or not among those that the job names,
                 or the trial has ended.
         """
-        reported = self._checked(step, metrics)
+        self._take(step, self._checked(step, metrics), of)
+
+    def see(self, run_id: str, name: str, value: float, step: int) -> None:
+        """Take up a metric that the job has logged to MLflow by itself, if it is the one that the study watches.
+
+        A step that does not go on, as that of a job which never says one, counts as the next.
+
+        Raises:
+            Stopped: The study wants no more steps.
+        """
+        if self._is_logging:  # what has been reported
+            return
+        self._seen.add(name)
+        if name == self.goal.watch and not math.isnan(value):
+            following = step if self._step is None or step > self._step else self._step + 1
+            self._take(following, {name: value}, is_logged=run_id == self.run.run_id)
+
+    def _take(self, step: int, reported: dict[str, float], of: int | None = None, is_logged: bool = False) -> None:
         told_before = {name for name in reported if name in self._latest and self.job.metric(name).is_constant}
         if step != self._step:
             self._in_step.clear()
@@ -93,16 +114,23 @@ class Trial:
         self._latest.update(reported)
         # MLflow's pages list metrics as they come, and compare runs by the first.
         reported = dict(sorted(reported.items(), key=lambda metric: metric[0] not in self.goal.objectives))
-        self.run.log_metrics({key: reported[key] for key in reported if key not in told_before}, step=step)
+        if not is_logged:
+            self._is_logging = True
+            self.run.log_metrics({key: reported[key] for key in reported if key not in told_before}, step=step)
+            self._is_logging = False
         log.info("%s %d%s  %s", self.job.step, step, "" if of is None else f"/{of}", self.job.in_words(reported))
-        first = self.goal.objectives[0]
-        if first in reported:
-            self._handle.report(reported[first], step)
-        if step == of:
-            return
-        told = self._handle.reason_to_stop(f" after {self.job.step} {step}{'' if of is None else f' of {of}'}")
-        if told is not None:
-            raise_as(told)
+        first = self.goal.watch or self.goal.objectives[0]
+        try:
+            if first in reported:
+                self._handle.report(reported[first], step)
+            if step == of:
+                return
+            told = self._handle.reason_to_stop(f" after {self.job.step} {step}{'' if of is None else f' of {of}'}")
+            if told is not None:
+                raise_as(told)
+        except Stopped as stopped:
+            self._stopped = stopped
+            raise
 
     def _checked(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         at = f"report of {self.job.step} {step!r}"
@@ -146,7 +174,10 @@ class Trial:
 
         Raises:
             SweepError: There is not one number for each.
+            Stopped: `report` has raised it, and the job has returned all the same.
         """
+        if self._stopped is not None:
+            raise self._stopped
         wanted = ", ".join(self.goal.objectives)
         if returned is None:
             missing = [name for name in self.goal.objectives if name not in self._latest]

@@ -189,11 +189,12 @@ def project(tmp_path: Path, empty_record: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 ABSENT = """
+import os
 from importlib.machinery import PathFinder
 
 find_spec = PathFinder.find_spec
-of_digits = ("torch", "torchvision", "sklearn", "flask", "PIL")
-PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in of_digits else find_spec(name, *rest)
+absent = os.environ["SWEEP_TEST_ABSENT"].split(",")
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in absent else find_spec(name, *rest)
 """
 
 
@@ -201,7 +202,7 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in of_
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment in which another program finds this package as installed, by the entry points in pyproject.toml.
 
-    In it nothing can be imported that only the job that ships needs.
+    In it nothing can be imported that only the job that ships needs, or what SWEEP_TEST_ABSENT names.
     """
     folder = tmp_path_factory.mktemp("installed")
     info = folder / "sweep-0.dist-info"
@@ -213,7 +214,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     (folder / "sitecustomize.py").write_text(ABSENT)
-    return os.environ | {"SWEEP_ROOT": "", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    return os.environ | {
+        "SWEEP_ROOT": "",
+        "SWEEP_TEST_ABSENT": "torch,torchvision,sklearn,flask,PIL",
+        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+    }
 
 
 @pytest.fixture

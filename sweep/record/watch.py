@@ -11,8 +11,8 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
-Seen = Callable[[str, float, int], None]
-"""Called with a metric's name, value and step; what it raises stops the job inside its own logging call."""
+Seen = Callable[[str, str, float, int], None]
+"""Called with the run's id and a metric's name, value and step; what it raises stops the job where it logs."""
 
 
 @contextlib.contextmanager
@@ -27,14 +27,14 @@ def watching(seen: Seen) -> Iterator[None]:
     def log_one(client: MlflowClient, run_id: str, key: str, value: float, *args: Any, **kwargs: Any) -> Any:
         logged = log_metric(client, run_id, key, value, *args, **kwargs)
         step = kwargs.get("step", args[1] if len(args) > 1 else None)
-        seen(key, float(value), int(step or 0))
+        seen(run_id, key, float(value), int(step or 0))
         return logged
 
     @functools.wraps(log_batch)
     def log_several(client: MlflowClient, run_id: str, metrics: Any = (), *args: Any, **kwargs: Any) -> Any:
         logged = log_batch(client, run_id, metrics, *args, **kwargs)
         for one in metrics:
-            seen(one.key, float(one.value), int(one.step or 0))
+            seen(run_id, one.key, float(one.value), int(one.step or 0))
         return logged
 
     _put(log_one, log_several)

@@ -26,14 +26,14 @@ LOGGING: dict[str, Callable[[str], object]] = {
 @pytest.mark.parametrize("way", LOGGING)
 def test_every_way_to_log_a_metric_is_seen_once_and_logged(project: Project, way: str) -> None:
     connect()
-    seen: list[tuple[str, float, int]] = []
+    seen: list[tuple[str, str, float, int]] = []
     with open_run("mine", "run", tags={}) as run, watching(lambda *one: seen.append(one)):
         logged = LOGGING[way](run.run_id)
         if logged is not None and hasattr(logged, "wait"):
             logged.wait()
     LOGGING["log_metric"](run.run_id)  # afterwards nothing is seen any more
     mlflow.end_run()
-    assert seen == [("val/loss", 0.5, 3)]
+    assert seen == [(run.run_id, "val/loss", 0.5, 3)]
     assert find_run(run.run_id).metrics == {"val/loss": 0.5}
 
 
