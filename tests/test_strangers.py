@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from sweep import pytorch
-from sweep.digits import config, exported, predict, predictions, train
+from sweep.digits import classifier, config, exported, predict, predictions
 from sweep.errors import SweepError
 from sweep.record.runs import find_study
 from sweep.record.tags import COPY_TAG, DIRECTION_TAG, PRECISION_TAG, STUDY_TAG, THREADS_TAG, TRIAL_TAG
@@ -161,7 +161,7 @@ def test_a_config_that_is_damaged_or_would_be_resolved_is_told_in_one_line(
 ) -> None:
     (tmp_path / "config.yaml").write_bytes(made(DAMAGED_CONFIGS[damage], studied))
     with pytest.raises(SweepError, match=r"^config\.yaml: [^\n]{10,400}$") as refused:
-        train.load_config(tmp_path)
+        classifier.load_config(tmp_path)
     assert SECRET not in str(refused.value)
     assert not Path(CANARY).exists()
 
@@ -223,7 +223,7 @@ def test_weights_that_are_damaged_or_more_than_tensors_are_told_in_one_line(
     (tmp_path / "config.yaml").write_bytes((studied.files / "config.yaml").read_bytes())
     (tmp_path / "weights.pt").write_bytes(made(DAMAGED_WEIGHTS[damage], studied))
     with pytest.raises(SweepError, match=r"^weights\.pt: it [^\n]{10,300}$"):
-        train.load_classifier(tmp_path)
+        classifier.load_classifier(tmp_path)
     assert not Path(CANARY).exists()
 
 
@@ -380,7 +380,7 @@ def test_what_another_version_of_torch_exported_is_made_anew_here(
     assert "model/ was made anew from its weights.pt and config.yaml" in told.err
     model = pytorch.load_model(tmp_path / "fetched" / "model")
     images = torch.rand(3, 1, 28, 28)
-    assert torch.allclose(model(images), train.load_classifier(tmp_path / "fetched")(images), atol=1e-5)
+    assert torch.allclose(model(images), classifier.load_classifier(tmp_path / "fetched")(images), atol=1e-5)
 
 
 def test_an_untouched_model_is_the_same_as_the_one_made_here_and_an_earlier_fetch_is_replaced_whole(

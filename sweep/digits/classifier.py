@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sweep import SweepError, in_one_line
 from sweep.digits import config as configs
 from sweep.digits import data
 from sweep.digits.config import Config
-from sweep.errors import SweepError, in_one_line
 
 WEIGHTS_FILE = "weights.pt"
 CONFIG_FILE = "config.yaml"

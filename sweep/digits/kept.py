@@ -13,13 +13,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from sweep import pytorch
+from sweep import Kept, SweepError, Verified, pytorch
 from sweep.digits import config as configs
 from sweep.digits import data, exported, loop
 from sweep.digits.classifier import WEIGHTS_FILE, Classifier, load_classifier, load_config, read_weights
 from sweep.digits.job import DEVICE_TAG, PRECISION_TAG, THREADS_TAG
-from sweep.errors import SweepError
-from sweep.hooks import Kept, Verified
 
 MODEL_FOLDER = "model"
 """Name of the folder with the MLflow model."""
