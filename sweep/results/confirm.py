@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +24,7 @@ from sweep import arguments, interrupts
 from sweep.arguments import Parser
 from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
-from sweep.job import Job, Task, flatten
+from sweep.job import Job, Task
 from sweep.record.connect import connect
 from sweep.record.files import read_text
 from sweep.record.run import MLflowRun
@@ -33,7 +33,7 @@ from sweep.record.tags import CONFIRMS_TAG, STUDY_TAG
 from sweep.results import gather, report, verdict
 from sweep.results.folder import folder_of
 from sweep.results.known import own_job
-from sweep.results.settings import settings_again
+from sweep.results.settings import flat, settings_again
 from sweep.results.table import StudyTable, TrialRow, table_of
 from sweep.results.verdict import SETTINGS, name_of
 from sweep.study import space
@@ -123,13 +123,7 @@ def choose(table: StudyTable, most: int, trust: bool = False) -> list[Chosen]:
 
 def _compared(settings: DictConfig, job: Job) -> str:
     apart = tuple(key for key in (job.seed, job.threads, *job.free) if key)
-    return repr({key: value for key, value in _flat(settings).items() if not key.startswith(apart)})
-
-
-def _flat(settings: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(settings)
-    assert isinstance(plain, dict)
-    return flatten({str(key): value for key, value in plain.items()})
+    return repr({key: value for key, value in flat(settings).items() if not key.startswith(apart)})
 
 
 def name_for(table: StudyTable, chosen: Sequence[TrialRow], num_seeds: int) -> str:
@@ -211,7 +205,7 @@ def write_config(table: StudyTable, chosen: Sequence[Chosen], num_seeds: int, na
 
 
 def _require_plain(what: str, settings: DictConfig) -> None:
-    for key, value in _flat(settings).items():
+    for key, value in flat(settings).items():
         if "${" in f"{key}{value}":
             raise SweepError(f"{what}: {key}={value}: it holds ${{, which Hydra would resolve; it cannot be confirmed")
 
