@@ -12,12 +12,19 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import plotly.graph_objects as go
 from optuna.visualization import plot_param_importances, plot_pareto_front
 
+from sweep.errors import SweepError
 from sweep.results.axes import LOG, Scale, cut, is_number, log_or_linear, tick_settings, ticks_of
 from sweep.results.importance import evaluator
 from sweep.results.table import Curve, StudyTable, TrialRow
+
+try:
+    import plotly.graph_objects as go
+except ModuleNotFoundError as missing:
+    raise SweepError(
+        "the figures of a report are Plotly's, which is not installed; pip install 'sweep[report]'"
+    ) from missing
 
 FINISHED, PRUNED = "#1f6fb4", "#b9bec4"
 BEST = "#d1495b"
