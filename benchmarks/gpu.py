@@ -17,6 +17,7 @@ from studies import Task
 from torch import Tensor
 
 from sweep.digits import data, loop
+from sweep.digits.classifier import build_classifier
 from sweep.digits.config import Config, compose
 
 GOAL = 0.99
@@ -32,7 +33,7 @@ class Training:
         self.precision = loop.pick_precision(config.precision, device)
         dataset = data.load(config.data)
         train, _, test = (data.to_device(split, device) for split in dataset.splits)
-        classifier = train.build_classifier(config, dataset.mean, dataset.std).to(device)
+        classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
         self.network = classifier.network
         images = data.ImageBatches(train, classifier.transform, config.data.shift)
         self.batches = data.training_loader(images, config.data.batch_size, config.seed)

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, Finished, Project
 
 from sweep.digits import config, data
-from sweep.digits.train import load_classifier
+from sweep.digits.classifier import load_classifier
 
 DIGITS = ("data=digits", "epochs=2")
 

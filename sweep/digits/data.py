@@ -31,9 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sweep import SweepError, expanded, in_one_line, require
 from sweep.digits import CONF
-from sweep.errors import SweepError, in_one_line, require
-from sweep.files import expanded
 
 if TYPE_CHECKING:
     from torchvision.datasets import MNIST

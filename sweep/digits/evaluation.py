@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sweep import Kept, PerExample, Section, SweepError, in_one_line
 from sweep.digits import classifier, data, predictions
 from sweep.digits.predictions import PREDICTIONS_FILE, MissingPredictionsError, Mistake, Predictions
-from sweep.errors import SweepError, in_one_line
-from sweep.hooks import Kept, PerExample, Section
 
 MOST_MISTAKES = 24
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
 
-from sweep.errors import SweepError, in_one_line
+from sweep import SweepError, in_one_line
 
 Grey = NDArray[np.float32]
 

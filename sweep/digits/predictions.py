@@ -8,8 +8,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.errors import SweepError, in_one_line
-from sweep.files import replacing
+from sweep import SweepError, in_one_line, replacing
 
 PREDICTIONS_FILE = "predictions.npz"
 MOST_BYTES = 2**28

@@ -8,17 +8,10 @@ import torch
 from omegaconf import DictConfig
 
 import sweep
-from sweep import pytorch
+from sweep import SweepError, in_one_line, pytorch, replacing
 from sweep.digits import config as configs
 from sweep.digits import data, loop, predictions
-from sweep.digits.classifier import CONFIG_FILE as CONFIG_FILE
-from sweep.digits.classifier import WEIGHTS_FILE as WEIGHTS_FILE
-from sweep.digits.classifier import Classifier as Classifier
-from sweep.digits.classifier import build_classifier as build_classifier
-from sweep.digits.classifier import load_classes as load_classes
-from sweep.digits.classifier import load_classifier as load_classifier
-from sweep.digits.classifier import load_config as load_config
-from sweep.digits.classifier import load_weights as load_weights
+from sweep.digits.classifier import WEIGHTS_FILE, build_classifier
 from sweep.digits.config import Config
 from sweep.digits.job import (
     DEVICE_TAG,
@@ -30,11 +23,6 @@ from sweep.digits.job import (
     TORCH_TAG,
 )
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
-from sweep.errors import SweepError, in_one_line
-from sweep.files import replacing
-from sweep.record.files import read_text
-from sweep.record.runs import RunRecord, naming
-from sweep.study.progress import LongEpochs
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +103,7 @@ def train(cfg: DictConfig) -> None:
     evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
-        LongEpochs(train_loader, config.epochs),
+        pytorch.LongEpochs(train_loader, config.epochs),
         optimizer,
         scheduler,
         epochs=config.epochs,
@@ -166,19 +154,3 @@ def _loaders(
         name: data.evaluation_loader(data.ImageBatches(images, transform))
         for name, images in (held_out | {"test": splits.test}).items()
     }
-
-
-def recorded_config(run: RunRecord) -> Config | None:
-    """The settings that `run` was trained with, None where it kept none.
-
-    Raises:
-        SweepError: Their file is damaged, or its values are not allowed.
-    """
-    text = read_text(run, CONFIG_FILE)
-    if text is None:
-        return None
-    with naming(run):
-        try:
-            return configs.from_yaml(text)
-        except SweepError as error:
-            raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sweep.arguments import study_command
 from sweep.digits import data, handwriting, predict
-from sweep.digits.train import Classifier, load_classifier
+from sweep.digits.classifier import Classifier, load_classifier
 from sweep.errors import SweepError, told_in_one_line
 from sweep.record.tags import CONFIRMS_TAG, GRID_TAG, KIND_TAG, STUDY_TAG
 from sweep.results import best

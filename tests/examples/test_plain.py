@@ -17,7 +17,7 @@ from sweep.study.trials import counts, was_interrupted
 
 STUDY = (
     "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=hill",
-    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10", "x=interval(-5,5)", "y=interval(-5,5)",
+    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10",
 )  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def test_runs_that_a_plain_job_starts_itself_are_children_of_its_trials_and_end_
     ended = start(
         project, installed, "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize",
         f"hydra.sweeper.n_jobs={n_jobs}", "hydra/sweeper/study/sampler=grid", "x=choice(1,3)",
+        "hydra.sweeper.params=null",
         "hydra.sweeper.experiment=own",
     )  # fmt: skip
     out, err = ended.communicate()
