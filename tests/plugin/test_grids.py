@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from conftest import Finished, Project
+from conftest import ROOT, Finished, Project
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep import ROOT
 from sweep.study import storage
 
 FAKE = "../tests/fake_job.py"
