@@ -144,6 +144,11 @@ IMPORTED_ONLY = (
             + "if __name__ == '__main__': main()",
             "worker processes cannot import it (ModuleNotFoundError: No module named 'no_such'); mend that, or take",
         ),
+        (
+            IMPORTED_ONLY.format(before="import threading; LOCK = threading.Lock()\n").replace("return", "LOCK; return")
+            + "if __name__ == '__main__': main()",
+            "the job's function cannot be sent to worker processes (cannot pickle '_thread.lock' object); make what it",
+        ),
         (IMPORTED_ONLY.format(before="") + "main()", "it runs its main function when it is imported, which worker"),
     ],
 )
