@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 HYDRAS_FOLDER = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 """Where Hydra puts a sweep if nobody says where."""
-OF_EACH_JOB = ("objective", "experiment", "record")
+OF_EACH_JOB = ("objective", "experiment", "record", "watch")
 """Settings that are read from each composed job; see `Job.goal`."""
 
 MOST_NAMES = 10
