@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sweep.errors import Pruned, SweepError
-from sweep.job import Goal, Job, Metric
+from sweep.goal import Goal
+from sweep.job import Job, Metric
 from sweep.lightning import ReportToTrial
 from sweep.trial import Trial
 

@@ -17,16 +17,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Project
+from conftest import ROOT, Project
 from PIL import Image, ImageDraw
 from torch import nn
 
 from sweep import pytorch
 from sweep.digits import classifier, config, exported, predict, predictions
+from sweep.digits.job import DIGITS, PRECISION_TAG
 from sweep.errors import SweepError
 from sweep.record.runs import find_study
-from sweep.record.tags import COPY_TAG, DIRECTION_TAG, PRECISION_TAG, STUDY_TAG, THREADS_TAG, TRIAL_TAG
+from sweep.record.tags import COPY_TAG, DIRECTION_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.results import best, confirm, report, rerun
+from sweep.results.table import table_of
 from sweep.study import space
 
 CANARY = "canary.txt"
@@ -77,6 +79,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studied]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         patch.setenv("STRANGERS_SECRET", SECRET)
+        patch.setenv("SWEEP_ROOT", str(ROOT))
         patch.chdir(project.folder)
         yield Studied(project, better.info.run_id, study.info.run_id, files, model, other, "one.png")
 
@@ -491,7 +494,6 @@ def tagged(studied: Studied, run_id: str, key: str, value: str) -> Iterator[None
         (report, True, DIRECTION_TAG, "maximize,minimize"),
         (report, True, DIRECTION_TAG, "sideways"),
         (confirm, False, TRIAL_TAG, "1\nhydra: {}"),
-        (rerun, False, THREADS_TAG, "many"),
         (rerun, False, COPY_TAG, "x"),
         (rerun, False, PRECISION_TAG, "${oc.env:STRANGERS_SECRET}"),
     ],
@@ -510,21 +512,21 @@ def test_what_confirm_writes_for_hydra_holds_settings_and_never_what_a_name_smug
     studied: Studied, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = find_study("s")
-    chosen = confirm.choose(found, 1)
-    monkeypatch.setattr(report, "folder_of", lambda _: tmp_path)
-    named = found._replace(name=name, tags=found.tags | {STUDY_TAG: name})
-    words = confirm.command(named, [chosen[0]._replace(params={"seed": "0\nevil: 1"})], 2, f"{name}-confirm", [])
-    (written,) = (tmp_path / "confirm" / "experiment").iterdir()
-    settings = yaml.safe_load(written.read_text())
-    recorded = yaml.safe_load((studied.files / "config.yaml").read_text())
-    for key in ("seed", "device", "num_threads"):
-        del recorded[key]
-    assert settings.keys() - {"defaults"} == recorded.keys()
-    assert [word for word in words if word.startswith("hydra.sweeper.study_name=")] == [
-        f"hydra.sweeper.study_name={confirm._quoted(f'{name}-confirm')}"
-    ]
-    with pytest.raises(SweepError, match=r"^study=\$\{oc\.env:STRANGERS_SECRET\}-confirm: "):
-        confirm.command(named, chosen, 2, "${oc.env:STRANGERS_SECRET}-confirm", [])
+    table = table_of(found._replace(name=name, tags=found.tags | {STUDY_TAG: name}), DIGITS)
+    (chosen,) = confirm.choose(table, 1)
+    run = chosen.row.run._replace(params={"seed": "0\nevil: 1"})
+    chosen = chosen._replace(row=chosen.row._replace(run=run))
+    monkeypatch.setattr(confirm, "folder_of", lambda _: tmp_path / "s")
+    folder = confirm.write_config(table, [chosen], 2, f"{name}-confirm")
+    (written,) = (folder / "settings").iterdir()
+    settings, recorded = (yaml.safe_load(path.read_text()) for path in (written, studied.files / "config.yaml"))
+    assert settings == recorded | {"num_threads": None}
+    composed = yaml.safe_load((folder / "config.yaml").read_text())
+    assert composed.keys() == {"defaults", "hydra"}
+    assert composed["hydra"].keys() == {"sweeper", "sweep", "job_logging", "hydra_logging"}
+    assert composed["hydra"]["sweeper"]["study_name"] == f"{name}-confirm"
+    with pytest.raises(SweepError, match=r"hydra\.sweeper\.study_name=\$\{oc\.env:STRANGERS_SECRET\}: it holds \$\{"):
+        confirm.write_config(table, [chosen], 2, "${oc.env:STRANGERS_SECRET}")
 
 
 def test_what_is_written_as_yaml_is_read_back_and_an_interpolation_is_never_resolved(

@@ -30,7 +30,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sweep import interrupts, project
+from sweep import arguments, interrupts, project
 from sweep import job as jobs
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 from sweep.job import Dataset, Goal, Job
@@ -707,7 +707,9 @@ def _open_record(
 
 
 def _command(name: str) -> str:
-    """The command line of this process, with the study's name in it."""
+    """The command line that goes on with this study: that of this process, with the study's name in it."""
+    if arguments.typed is not None:
+        return arguments.typed
     given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
     return without_password(shlex.join(["python", sys.argv[0], *given, f"hydra.sweeper.study_name={name}"]))
 

@@ -1,5 +1,8 @@
 """The settings that a run was trained with, read back as plain values whoever recorded them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from sweep.errors import SweepError, in_one_line, require
@@ -26,13 +29,14 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
             raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
 
 
-def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
+def settings_again(run: RunRecord, job: Job, trust: bool = False, tags: Mapping[str, str] | None = None) -> DictConfig:
     """The settings with which `job` trains `run` again.
 
     Args:
         run: Anybody's.
         job: What the person's own job says about itself.
         trust: Whether they may name code that the job would run.
+        tags: What was left to the machine then; by default the run's tags.
 
     Raises:
         SweepError: It kept none, they are damaged, name code, or the job does not take them.
@@ -44,7 +48,17 @@ def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
             "give a run that was trained"
         )
     with naming(run):
-        for key, value in flatten(OmegaConf.to_container(found)).items():  # type: ignore[arg-type]
+        for key, value in flat(found).items():
             names_code = "_target_" in key.split(".")
             require(trust or not names_code, key, value, "it names code, which only --trust lets the job run")
-        return job.again(found, run.tags)
+        settings = job.again(found, run.tags if tags is None else tags)
+        for key, value in flat(settings).items():  # a tag may have brought one in
+            require("${" not in f"{key}{value}", key, value, "it holds ${, and what was recorded is not resolved")
+    return settings
+
+
+def flat(settings: DictConfig) -> dict[str, Any]:
+    """Each of the `settings` by its key, interpolations as they are written."""
+    plain = OmegaConf.to_container(settings)
+    assert isinstance(plain, dict)
+    return flatten({str(key): value for key, value in plain.items()})

@@ -1,5 +1,6 @@
 """How far the best value of a study can be trusted, from how its trials did on each example."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from sweep.results.uncertainty import interval, interval_of_mean, selection_bias
 
 MOST_CANDIDATES = 50
 """The finished trials that are compared example by example; those further down practically never win a resample."""
+
+SAME = 1e-4
+"""How far the mean of the scores may be from the recorded metric, which was summed in another order."""
 
 
 class Trust(NamedTuple):
@@ -116,10 +120,17 @@ def per_example(table: StudyTable, run: RunRecord, metric: str) -> PerExample | 
     try:
         with KeptRun(run) as kept, naming(run):
             found = table.job.per_example(kept, metric)
+            if found is None or not len(found.scores):
+                return None
+            mean, recorded = float(np.mean(found.scores)), run.metrics.get(metric, math.nan)
+            if not math.isclose(mean, recorded, rel_tol=SAME, abs_tol=SAME):
+                raise SweepError(
+                    f"its scores by example have a mean of {mean:.6g}, recorded is {metric} {recorded:.6g}"
+                )
     except SweepError as error:
         print(f"note: {error}; left out", file=sys.stderr)
         return None
-    return found if found is not None and len(found.scores) else None
+    return found
 
 
 def in_words(judged: Sequence[Trust]) -> list[str]:
