@@ -70,6 +70,12 @@ def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
     (parent,) = project.runs("study")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert f"best    trial {best.number}: objective " in out
+    page = project.folder / "plain" / "multirun" / "hill" / "report.html"
+    page.unlink()
+    report = [sys.executable, "-m", "sweep.cli", "report", "--study", "hill"]
+    made = subprocess.run(report, cwd=page.parents[2], env=installed | project.env, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "objective" in page.read_text()
 
 
 def test_a_plain_function_without_a_direction_is_told_what_to_say(project: Project, installed: dict[str, str]) -> None:
