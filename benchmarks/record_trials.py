@@ -28,7 +28,7 @@ from sweep.job import Goal
 from sweep.plugin.sweeper import register
 from sweep.record.run import NoRun
 from sweep.running import carry_out
-from sweep.study import space
+from sweep.study import reading
 from sweep.study.space import Space
 from sweep.trial import Trial
 
@@ -116,7 +116,7 @@ def read_space() -> Space:
     register()
     with initialize_config_dir(str(ROOT / "conf")):
         sweep = compose_sweep()
-        searched = space.read(sweep.search, [], GlobalHydra.instance().config_loader(), sweep)
+        searched = reading.read(sweep.search, [], GlobalHydra.instance().config_loader(), sweep)
     assert set(searched.dimensions) == set(SETTINGS)
     return searched
 

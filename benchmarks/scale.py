@@ -17,9 +17,10 @@ from typing import Any
 import optuna
 
 from sweep.plugin.workers import PROCESSES
-from sweep.study import study
+from sweep.study.handle import handle_of
 from sweep.study.slots import keep_busy
 from sweep.study.study import Study
+from sweep.study.trials import counts
 
 NUM_EPOCHS = 4
 
@@ -27,7 +28,7 @@ NUM_EPOCHS = 4
 def serve(connection: Any, address: str, name: str) -> None:
     """A worker: for each trial number that comes, report NUM_EPOCHS epochs; send back the seconds each took."""
     while (number := connection.recv()) is not None:
-        handle = study.handle_of(address, name, number, optuna.pruners.SuccessiveHalvingPruner(min_resource=2))
+        handle = handle_of(address, name, number, optuna.pruners.SuccessiveHalvingPruner(min_resource=2))
         seconds = []
         for epoch in range(1, NUM_EPOCHS + 1):
             started = time.perf_counter()
@@ -93,7 +94,7 @@ def measure(address: str, folder: Path, num_workers: int, num_trials: int, sampl
     for worker in workers:
         worker.join()
     shared.close()
-    count = sum(map(study.counts, shared.trials()))
+    count = sum(map(counts, shared.trials()))
     assert count == num_trials
     reports.sort()
     return _row(

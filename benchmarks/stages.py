@@ -111,7 +111,7 @@ def watch_everything(clock: Clock) -> None:
     from sweep.digits import config, data, loop, predictions, train
     from sweep.record import mirror
     from sweep.record.run import MLflowRun
-    from sweep.study import search, study
+    from sweep.study import handle, search, study
 
     claim = study.Study.claim
 
@@ -142,7 +142,7 @@ def watch_everything(clock: Clock) -> None:
     clock.watch(predictions, "save", "saving")
     clock.watch(pytorch, "log_model", "saving")
     for name in ("report", "reason_to_stop", "finish"):
-        clock.watch(study.StoredHandle, name, "telling")
+        clock.watch(handle.StoredHandle, name, "telling")
     clock.watch(study.Study, "tell", "telling")
     clock.watch(search.Search, "_tell", "telling")
 

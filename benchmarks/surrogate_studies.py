@@ -27,7 +27,8 @@ from optuna.trial import FrozenTrial
 
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
-from sweep.study import study
+from sweep.study import storage
+from sweep.study.handle import handle_of
 from sweep.study.pruners import build_pruner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,7 +75,7 @@ class Answers(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         (overrides,) = job_overrides
-        handle = study.handle_of(self.address, self.name, initial_job_idx, self.pruner)
+        handle = handle_of(self.address, self.name, initial_job_idx, self.pruner)
         curve = [float(value) for value in self.curve(settings_of(overrides))]
         for epoch, value in enumerate(curve, 1):
             handle.report(value, epoch)
@@ -139,10 +140,10 @@ def ours(
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=DIGITS(lambda _: None), config=composed
         )
-        sweeper.sweeper.launcher = Answers(curve, address, name, build_pruner(composed.hydra.sweeper.pruner))
+        sweeper.launcher = Answers(curve, address, name, build_pruner(composed.hydra.sweeper.pruner))
         with contextlib.redirect_stdout(io.StringIO()):
             sweeper.sweep([*JOB, BATCH_SIZES])
-        found = study.find(address, name)
+        found = storage.find(address, name)
         assert found is not None
         return found.trials
 

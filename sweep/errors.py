@@ -57,6 +57,11 @@ def require(condition: bool, key: str, given: Any, allowed: str) -> None:
         raise SweepError(f"{key}={given}: {allowed}")
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a whole number or a float; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def one_of(names: Iterable[str]) -> str:
     """The wording for a choice among `names`."""
     return "choose one of " + ", ".join(sorted(names))

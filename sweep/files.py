@@ -25,6 +25,15 @@ def expanded(path: str | Path) -> Path:
     return found
 
 
+def absolute_path(path: str | Path) -> str:
+    """`path`, with `~` for the home folder, read from the working directory, so that it means the same in every folder.
+
+    Raises:
+        SweepError: As `expanded` does.
+    """
+    return os.path.abspath(expanded(path))
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block is left.

@@ -23,7 +23,6 @@ from sweep.trial import CONFIG_FILE, Trial
 
 if TYPE_CHECKING:
     from sweep.record.run import Run
-    from sweep.study.study import Handle
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +64,14 @@ def _run_by_itself(job: Job, task: Task, cfg: DictConfig, settings: Any) -> floa
 
 def _run_in_study(job: Job, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
     from sweep.record import mirror
-    from sweep.study import study
+    from sweep.study.handle import handle_of
     from sweep.study.pruners import build_pruner
 
     sweeper, number = settings.sweeper, settings.job.num
     interrupts.work_begins()
-    handle: Handle = study.NoHandle()
-    if "storage" in sweeper:  # Optuna's; a grid has none
-        _leave_terminal_to_sweeper()
-        _mask_passwords(Path(settings.runtime.output_dir) / (settings.output_subdir or ""))
-        handle = study.handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
+    _leave_terminal_to_sweeper()
+    _mask_passwords(Path(settings.runtime.output_dir) / (settings.output_subdir or ""))
+    handle = handle_of(sweeper.storage, sweeper.study_name, number, build_pruner(sweeper.pruner))
     goal = job.goal(sweeper, settings.job.name)
     folder = Path(settings.runtime.output_dir)
     trial = Trial(job, goal, folder, study=sweeper.study_name, number=number, handle=handle)

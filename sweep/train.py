@@ -57,9 +57,9 @@ def _leave(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     print_whatever_comes()
-    environment.settle()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then lets errors through to the lines below
     try:
+        environment.settle()
         check_training(sys.argv[1:])
         main()
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from sweep.outcome import raise_as
 
 if TYPE_CHECKING:
     from sweep.record.run import Run
-    from sweep.study.study import Handle
+    from sweep.study.handle import Handle
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Trial:
         name: str | None = None,
     ) -> None:
         from sweep.record.run import NoRun
-        from sweep.study.study import NoHandle
+        from sweep.study.handle import NoHandle
 
         self.goal = goal
         """What the study, or the single run, is after."""

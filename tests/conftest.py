@@ -143,6 +143,7 @@ def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], 
         descriptor = os.open(output.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, stream.fileno())
     os.chdir(folder)
+    os.environ.pop("HYDRA_FULL_ERROR", None)  # this process is forked from one that a test may have started with it
     os.environ.update(env)
     if program.endswith(".py"):
         sys.argv = [str(ROOT / "sweep" / program), *arguments]

@@ -18,7 +18,9 @@ from sweep.outcome import Outcome
 from sweep.record.runs import RunRecord
 from sweep.record.tags import OVERRIDES_TAG, overrides_tag
 from sweep.running import carry_out
-from sweep.study import study
+from sweep.study import storage
+from sweep.study.study import Study
+from sweep.study.trials import OUTCOME, outcome_of
 from sweep.trial import Trial
 
 FAKE = "../tests/fake_job.py"
@@ -162,7 +164,7 @@ STUDY = ("-m", "hydra/sweeper=study", "hydra.sweeper.study_name=tiny", "hydra.sw
 
 
 def trials_of(project: Project) -> list[Any]:
-    found = study.find(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    found = storage.find(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
     assert found is not None
     return found.get_trials()
 
@@ -185,7 +187,7 @@ def test_a_job_with_curves_is_pruned_and_optuna_and_mlflow_have_the_same_of_it(p
     runs = {int(run.data.tags["sweep.trial"]): run for run in project.runs("trial")}
     for trial in trials:
         tags = runs[trial.number].data.tags
-        outcome = study.outcome_of(trial)
+        outcome = outcome_of(trial)
         assert tags["sweep.state"] == outcome.state
         assert tags.get("sweep.stopped", "") == outcome.reason
         if trial.state == TrialState.PRUNED:
@@ -220,14 +222,14 @@ def test_a_single_run_of_a_job_is_recorded_and_what_it_raises_is_told(project: P
 
 def test_a_study_of_the_version_before_is_continued(project: Project) -> None:
     """Its journal has what that version left: an outcome without a reason, and no run of its parent."""
-    before = study.Study(str(project.folder / "multirun/tiny/optuna.journal"), "tiny", ["maximize"], 2,
+    before = Study(str(project.folder / "multirun/tiny/optuna.journal"), "tiny", ["maximize"], 2,
                          project.folder / "multirun/tiny")  # fmt: skip
     shared = {"epochs": "3", "seed": "0", "seconds": "0.01", "note": ""}
     before.set_up({"space": {"x": "float 0.0 to 1.0"}, "job": shared}, [{"x": 0.1}, {"x": 0.5}])
     pruned = before.claim(lambda trial: trial.suggest_float("x", 0, 1), lambda: False)
     before.storage.set_trial_intermediate_value(before._trial_id(pruned.number), 1, 0.42)
     left = {"state": "PRUNED", "values": None}
-    before.storage.set_trial_user_attr(before._trial_id(pruned.number), study.OUTCOME, left)
+    before.storage.set_trial_user_attr(before._trial_id(pruned.number), OUTCOME, left)
     before.tell(pruned.number)
     before.remember({"run": ""})
     before.close()

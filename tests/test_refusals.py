@@ -123,6 +123,14 @@ REFUSED: list[tuple[tuple[str, ...], str]] = [
     ],
     (("hydra/sweeper/pruner=patient", "hydra.sweeper.pruner.wrapped_pruner=abc"), "hydra.sweeper.pruner.wrapped_prune"),
     (("objective=[test/accuracy,test/loss]", "hydra/sweeper/sampler=cmaes"), "hydra.sweeper.sampler: so the sampler c"),
+    # Settings that are none, or none of a study.
+    (("+hydra.sweeper.trials=5",), "hydra.sweeper.trials=5: no such key; there are confirms, custom_search_space,"),
+    (("~hydra.sweeper.n_trials",), "hydra.sweeper.n_trials=: it cannot be left out"),
+    (("hydra.sweeper.n_trials=null",), "hydra.sweeper.n_trials=None: must be a whole number, 1 or more"),
+    (
+        ("hydra.sweeper.storage=null", "hydra.sweeper.n_jobs=2"),
+        "hydra.sweeper.storage=null: jobs in other processes cannot see a study in the memory of this one, so none wou",
+    ),
     # Folders.
     (("output_dir=/dev/null",), "output_dir=/dev/null: no files can be written to /dev/null/digits-mlp-"),
     (("output_dir=null",), "output_dir=null: give a folder"),
@@ -198,6 +206,15 @@ def test_what_a_study_cannot_do_is_refused_in_one_line_and_leaves_nothing(
     [
         (("hydra.sweeper.params=abc",), "hydra.sweeper.params=abc: null, or keys with what to search"),
         (
+            ("hydra.sweeper.starting_points=[{seed:3}]",),
+            "hydra.sweeper.starting_points=[{'seed': 3}]: a grid tries its own values, and no others; leave it as",
+        ),
+        (
+            ("hydra.sweeper.custom_search_space=a.b",),
+            "hydra.sweeper.custom_search_space=a.b: a grid tries its own valu",
+        ),
+        (("model.widths.length=range(1,3)",), "hydra/sweeper/sampler=grid: it tries every combination, so each key n"),
+        (
             ("hydra.sweeper.max_batch_size=abc",),
             "hydra.sweeper.max_batch_size=abc: must be a whole number, 1 or more, o",
         ),
@@ -247,9 +264,39 @@ def test_what_a_study_can_do_passes_the_checks(made: Made, overrides: tuple[str,
     plugin.check(plugin.arguments)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "n_trials", "num_slots"),
+    [
+        ((), 2, "auto"),
+        (("hydra.sweeper.max_batch_size=2", "epochs=1,2"), 4, 2),
+        (("hydra.sweeper.n_jobs=1", "hydra.sweeper.params={epochs:'1,2,3'}"), 6, 1),
+        (("hydra.sweeper.n_trials=1",), 1, "auto"),
+        (("hydra.sweeper.n_trials=9", "model=mlp,cnn"), 4, "auto"),
+        (("hydra.sweeper.storage=null", "hydra.sweeper.n_jobs=2"), 2, 2),
+    ],
+)
+def test_a_grid_comes_to_all_its_combinations_and_max_batch_size_is_how_many_run_at_a_time(
+    made: Made, overrides: tuple[str, ...], n_trials: int, num_slots: int | str
+) -> None:
+    plugin = made(*GRID, *overrides)
+    plugin.check(plugin.arguments)
+    assert (plugin.n_trials, plugin.settings.num_slots) == (n_trials, num_slots)
+
+
+@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+def test_a_grid_of_one_job_is_a_way_to_run_it_with_another_launcher_only(made: Made, launcher: str) -> None:
+    command = ("data=digits", "tracking.enabled=false", f"hydra/launcher={launcher}")
+    if launcher == "basic":
+        assert refusal(made, *command).startswith("-m: no key has several values; give one some")
+        return
+    plugin = made(*command)
+    assert plugin.check(plugin.arguments)[2] == [{}]
+    assert (plugin.n_trials, plugin._prepare_slots(plugin.check(plugin.arguments)[0])) == (1, 1)
+
+
 def test_a_grid_takes_the_choices_of_a_glob(made: Made) -> None:
     plugin = made(*GRID, "optimizer=glob(a*)")
-    assert plugin.check(plugin.arguments)[1] == {"seed": ["0", "1"], "optimizer": ["adam", "adamw"]}
+    assert plugin.check(plugin.arguments)[1].values() == {"seed": [0, 1], "optimizer": ["adam", "adamw"]}
 
 
 @pytest.mark.parametrize("typed", ["1e3", "007", "true", "1.0", "v2.1_a-b"])
@@ -262,7 +309,7 @@ def test_a_study_without_a_name_is_a_fresh_one_with_the_default_name(made: Made,
     assert null.name != default.name
     assert null.name.startswith("digits-mlp-2")
     assert null.folder == tmp_path / "multirun" / null.name
-    assert made(*GRID, "hydra.sweeper.study_name=null").study_name.startswith("digits-grid-2")
+    assert made(*GRID, "hydra.sweeper.study_name=null").name.startswith("digits-grid-2")
 
 
 @pytest.fixture
@@ -316,4 +363,4 @@ def test_what_a_person_may_do_warns_of_nothing(made: Made) -> None:
     checked, searched, _ = plugin.check(plugin.arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        samplers.try_out(plugin.sweeper.sampler, checked.goal.directions, searched, 3)
+        samplers.try_out(plugin.sampler, checked.goal.directions, searched, 3)

@@ -14,8 +14,8 @@ from conftest import Project, Started
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.record.tags import TRIAL_TAG
-from sweep.study import study
-from sweep.study.study import INTERRUPTED, RETRY_OF, WORKER
+from sweep.study import storage
+from sweep.study.trials import INTERRUPTED, RETRY_OF, WORKER, counts, was_interrupted
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2",
@@ -30,7 +30,7 @@ def journal(project: Project, name: str = "tiny") -> Path:
 
 
 def trials_of(project: Project, name: str = "tiny") -> list[FrozenTrial]:
-    found = study.find(str(journal(project, name)), name)
+    found = storage.find(str(journal(project, name)), name)
     return [] if found is None else found.get_trials()
 
 
@@ -49,16 +49,16 @@ def require_agreement(project: Project, n_trials: int) -> list[FrozenTrial]:
     """That the study has exactly `n_trials`, each as MLflow has it, and that none was lost or done twice."""
     trials = trials_of(project)
     assert not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in trials)
-    assert sum(map(study.counts, trials)) == n_trials
+    assert sum(map(counts, trials)) == n_trials
     statuses = {run.data.tags[TRIAL_TAG]: run.info.status for run in project.runs("trial")}
     assert statuses == {str(trial.number): MLFLOW[trial.state] for trial in trials}
     retries = {trial.user_attrs[RETRY_OF]: trial for trial in trials if RETRY_OF in trial.user_attrs}
-    for interrupted in filter(study.was_interrupted, trials):
+    for interrupted in filter(was_interrupted, trials):
         again = interrupted
-        while study.was_interrupted(again) and (again.params or again.number in retries):
+        while was_interrupted(again) and (again.params or again.number in retries):
             again = retries[again.number]  # which may have been interrupted too
         assert interrupted.params.items() <= again.params.items()
-    kept = [tuple(trial.params.items()) for trial in trials if study.counts(trial)]
+    kept = [tuple(trial.params.items()) for trial in trials if counts(trial)]
     assert len(set(kept)) == len(kept)
     (parent,) = project.runs("study")
     assert parent.info.status == "FINISHED"
@@ -134,7 +134,7 @@ def test_ctrl_c_once_lets_running_trials_finish_and_the_study_can_go_on(project:
     assert "those that run will finish" in finished.out
     done = sum(states(project)[state] for state in (TrialState.COMPLETE, TrialState.PRUNED))
     assert 1 <= done < 20
-    assert sum(map(study.counts, trials_of(project))) == done
+    assert sum(map(counts, trials_of(project))) == done
     assert f"stopped by Ctrl-C after {done} of 20 trials; go on with it: python " in finished.out
     (parent,) = project.runs("study")
     assert (parent.info.status, parent.data.tags["sweep.stopped"]) == ("KILLED", f"Ctrl-C after {done} of 20 trials")
@@ -192,7 +192,7 @@ def test_two_who_start_the_same_command_at_once_share_the_study(project: Project
 def test_a_timeout_ends_a_study_in_order(project: Project) -> None:
     finished = start(project, "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=1000", "hydra.sweeper.timeout=4").wait()
     assert finished.status == 0, finished.err
-    counted = sum(map(study.counts, trials_of(project)))
+    counted = sum(map(counts, trials_of(project)))
     assert counted < 1000
     assert f"stopped by the timeout after {counted} of 1000 trials" in finished.out
     assert TrialState.RUNNING not in states(project)

@@ -30,7 +30,7 @@ from sweep.record.runs import find_study
 from sweep.record.tags import COPY_TAG, DIRECTION_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.results import best, confirm, report, rerun
 from sweep.results.table import table_of
-from sweep.study import space
+from sweep.study.dimensions import SPACE_FILE
 
 CANARY = "canary.txt"
 SECRET = "hunter2"
@@ -478,7 +478,7 @@ def test_a_damaged_search_space_is_told_before_anything_is_trained(
     studied: Studied, program: ModuleType, content: bytes
 ) -> None:
     parent = studied.files.parents[1] / studied.study_id / "artifacts"
-    with changed(parent / space.SPACE_FILE, content):
+    with changed(parent / SPACE_FILE, content):
         line = refusal(studied, program)
     assert f"error: run={studied.study_id}: s: search_space.json: it is damaged" in line
 

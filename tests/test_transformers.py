@@ -9,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from sweep.job import Goal, Job
 from sweep.outcome import Outcome
-from sweep.study.study import NoHandle
+from sweep.study.handle import NoHandle
 from sweep.transformers import ReportToTrial
 from sweep.trial import Trial
 

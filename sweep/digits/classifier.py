@@ -2,6 +2,7 @@
 
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -44,7 +45,18 @@ def load_classifier(folder: str | Path) -> Classifier:
     Raises:
         SweepError: The files are not there, are damaged, or do not belong together.
     """
-    config, weights = load_config(folder), load_weights(folder)
+    weights = load_weights(folder)
+    classifier = classifier_for(load_config(folder), weights)
+    classifier.load_state_dict(weights, assign=True)
+    return classifier.eval()
+
+
+def classifier_for(config: Config, weights: Mapping[str, torch.Tensor]) -> Classifier:
+    """The classifier of `config`, without numbers in it, into which the `weights` go.
+
+    Raises:
+        SweepError: They are another model's.
+    """
     with torch.device("meta"):  # shapes only: what takes memory is no more than what the file holds
         classifier = build_classifier(config)
     expected = classifier.state_dict()
@@ -55,8 +67,7 @@ def load_classifier(folder: str | Path) -> Classifier:
                 f"{WEIGHTS_FILE}: it is another model's than {CONFIG_FILE} says: its {name[:100]!r} is {theirs}, "
                 f"not {ours}"
             )
-    classifier.load_state_dict(weights, assign=True)
-    return classifier.eval()
+    return classifier
 
 
 def _described(tensor: torch.Tensor | None) -> str:

@@ -51,7 +51,9 @@ def text(config: DictConfig) -> str:
     """The whole of it for a job as composed, at most WIDTH wide."""
     sweeper = CONF / "hydra" / "sweeper"
     files = (STUDY, sweeper / "optuna.yaml")
-    study = config.hydra.sweeper if "n_trials" in config.hydra.sweeper else OmegaConf.merge(*map(OmegaConf.load, files))
+    is_grid = "max_batch_size" in config.hydra.sweeper
+    study = OmegaConf.merge(*map(OmegaConf.load, files)) if is_grid else config.hydra.sweeper
+    of_grids = (STUDY.with_name("study_grid.yaml"), sweeper / "basic.yaml")
     sections = [
         (
             "Groups, GROUP=CHOICE",
@@ -73,8 +75,8 @@ def text(config: DictConfig) -> str:
             ],
         ),
         (
-            "Settings of a grid, with -m",
-            _of_files((sweeper / "basic.yaml",), OmegaConf.load(sweeper / "basic.yaml"), "hydra.sweeper."),
+            "Settings of a grid, with -m, besides those of a study",
+            _of_files(of_grids, OmegaConf.merge(*map(OmegaConf.load, of_grids)), "hydra.sweeper."),
         ),
     ]
     return "\n\n".join([COMMANDS, *(_section(title, lines) for title, lines in sections if lines)])

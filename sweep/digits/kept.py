@@ -16,7 +16,16 @@ from torch import Tensor
 from sweep import Kept, SweepError, Verified, pytorch
 from sweep.digits import config as configs
 from sweep.digits import data, exported, loop
-from sweep.digits.classifier import WEIGHTS_FILE, Classifier, load_classifier, load_config, read_weights
+from sweep.digits.classifier import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Classifier,
+    classifier_for,
+    load_classifier,
+    load_config,
+    read_config,
+    read_weights,
+)
 from sweep.digits.job import DEVICE_TAG, PRECISION_TAG, THREADS_TAG
 
 MODEL_FOLDER = "model"
@@ -161,14 +170,13 @@ def differences(then: Kept, now: Kept) -> list[str]:
     """How the weights of two runs differ, empty if they are the same bit for bit or neither run has kept any.
 
     Raises:
-        SweepError: They are damaged.
+        SweepError: They are damaged, or another model's than the run's settings say.
     """
-    files = [run.file(WEIGHTS_FILE) for run in (then, now)]
-    weights = [{} if file is None else read_weights(file) for file in files]
+    weights = [_weights_of(run) for run in (then, now)]
     differing = differing_weights(*weights)
     if not differing:
         return []
-    missing = [when for when, file in zip(("then", "now"), files, strict=True) if file is None]
+    missing = [when for when, found in zip(("then", "now"), weights, strict=True) if not found]
     if missing:
         return [f"weights: none were kept {missing[0]}"]
     num_differ, worst = sum(one.num_differ for one in differing), differing[0]
@@ -177,6 +185,15 @@ def differences(then: Kept, now: Kept) -> list[str]:
         by = f"{worst.name} in its shape, type or name"
     num_tensors = len({*weights[0], *weights[1]})
     return [f"weights: {num_differ:,} differ, in {len(differing)} of {num_tensors} tensors, {by}"]
+
+
+def _weights_of(run: Kept) -> dict[str, Tensor]:
+    """The weights that `run` has kept, nothing if it kept none."""
+    path, config = run.file(WEIGHTS_FILE), run.file(CONFIG_FILE)
+    found = {} if path is None else read_weights(path)
+    if path is not None and config is not None:
+        classifier_for(read_config(config), found)
+    return found
 
 
 def differing_weights(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[WeightsDifference]:

@@ -1,4 +1,4 @@
-"""What the launchers of Hydra's plugins are told and asked, so that studies run on a cluster as they do here."""
+"""Settings that each launcher needs to run a study, and how many of its trials run at a time."""
 
 import logging
 import os
@@ -6,15 +6,30 @@ import shutil
 import socket
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from sweep.errors import SweepError, in_one_line
+from sweep.errors import SweepError, in_one_line, require
+from sweep.job import Job
+from sweep.plugin.settings import Settings
 from sweep.plugin.workers import WorkerLauncher
 
 SENT_TO_NODES = ("MLFLOW_", "SWEEP_")
 """What a job reads from the environment; the nodes of a cluster were started without it."""
 
 SECONDS_TO_ANSWER = 5
+
+MOST_PER_CORE = 32
+"""Jobs at a time on this machine; far more only end in a machine without memory."""
+
+
+def num_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_default(config: DictConfig) -> bool:
+    """Whether no launcher has been chosen, so that jobs run on this machine."""
+    return "BasicLauncher" in config.hydra.launcher._target_
 
 
 def prepare(launcher: Any) -> None:
@@ -51,7 +66,7 @@ def _ray_defaults() -> dict[str, Any]:
 
 
 def _require_cluster(address: str | None) -> None:
-    """Ray itself asks for minutes on end."""
+    """Raise a SweepError where no cluster answers at `address`; Ray itself would ask for minutes."""
     if address is None or ":" not in address or "://" in address:  # one to be started, "auto", "local", a client's
         return
     host, _, port = address.rpartition(":")
@@ -64,8 +79,76 @@ def _require_cluster(address: str | None) -> None:
         ) from error
 
 
-def connect_ray(launcher: Any) -> int:
-    """Connect to the cluster that `launcher` names, before its slots would all try to; return its number of CPUs.
+def num_slots(launcher: Any, settings: Settings, num_gpus: int, n_trials: int) -> int:
+    """How many trials are to run at a time.
+
+    Args:
+        launcher: The launcher that runs them, prepared.
+        settings: The study's.
+        num_gpus: How many GPUs of this machine the trials can share; 0 if they train on the CPU.
+        n_trials: How many trials there are in all.
+
+    Raises:
+        SweepError: That is not known, too many, or the launcher cannot run them.
+    """
+    kind = type(launcher).__name__
+    wanted: Any = settings.num_slots
+    if kind == "RayLauncher":
+        num_cpus = _connect_ray(launcher)
+        wanted = num_cpus if wanted == "auto" else wanted
+    elif kind == "JoblibLauncher" and wanted == "auto" and num_gpus > 1:
+        raise SweepError(
+            "hydra/launcher=joblib: its processes would all train on the first GPU; without hydra/launcher each "
+            "worker process has a GPU of its own"
+        )
+    elif kind in ("BasicLauncher", "JoblibLauncher"):
+        wanted = (num_gpus or num_cores()) if wanted == "auto" else wanted
+    elif wanted == "auto" and settings.is_grid:
+        wanted = n_trials  # a launcher of Hydra's is given a grid's jobs all at once
+    require(
+        wanted != "auto",
+        "hydra.sweeper.n_jobs",
+        "auto",
+        "only this machine and a Ray cluster can be counted; say how many jobs to run at a time",
+    )
+    found = min(wanted, n_trials)
+    most = MOST_PER_CORE * num_cores()
+    require(
+        kind not in ("BasicLauncher", "JoblibLauncher") or found <= most,
+        "hydra.sweeper.n_jobs" if settings.max_batch_size is None else "hydra.sweeper.max_batch_size",
+        settings.num_slots,
+        f"must be at most {most} on this machine, {MOST_PER_CORE} for each core",
+    )
+    return int(found)
+
+
+def with_slots(launcher: Any, num_slots: int, num_gpus: int) -> Any:
+    """`launcher`, or the one of worker processes in its place, for so many jobs at a time; it may have to be set up."""
+    kind = type(launcher).__name__
+    if kind == "JoblibLauncher":
+        launcher.joblib["n_jobs"] = num_slots  # its processes, which all slots share
+    return WorkerLauncher(num_slots, num_gpus) if kind == "BasicLauncher" and num_slots > 1 else launcher
+
+
+def runs_in_process(launcher: Any) -> bool:
+    """Whether jobs run in this process, one after another."""
+    return type(launcher).__name__ == "BasicLauncher"
+
+
+def share_of_cores(launcher: Any, job: Job, composed: DictConfig, num_slots: int) -> list[str]:
+    """The override that keeps several jobs on this machine from fighting over its cores, where it is needed."""
+    if (
+        num_slots == 1
+        or job.threads is None
+        or OmegaConf.select(composed, job.threads) is not None
+        or type(launcher).__name__ not in ("WorkerLauncher", "JoblibLauncher", "LocalLauncher")
+    ):
+        return []
+    return [f"{job.threads}={max(1, num_cores() // num_slots)}"]
+
+
+def _connect_ray(launcher: Any) -> int:
+    """Connect to the cluster that `launcher` names, before all slots would try to, and return its number of CPUs.
 
     Raises:
         SweepError: It cannot be done.

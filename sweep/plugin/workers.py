@@ -36,7 +36,7 @@ PROCESSES: Any = multiprocessing.get_context("forkserver" if sys.platform == "li
 PRELOADED = (
     "sweep.running",
     "sweep.record.mirror",
-    "sweep.study.study",
+    "sweep.study.handle",
     "mlflow.store.tracking.sqlalchemy_store",
     "optuna",
 )

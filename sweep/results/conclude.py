@@ -2,8 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,27 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
 from sweep.errors import SweepError, explain, in_one_line, without_password
-from sweep.job import Goal, Job
+from sweep.job import Job
 from sweep.record.pages import where_to_look
 from sweep.record.run import Run
 from sweep.record.runs import find_run
 from sweep.record.tags import ERROR_TAG, NUM_BEST_TAG, NUM_TRIALS_TAG
 from sweep.results import summary, trust
 from sweep.results.table import StudyTable, table_of
-from sweep.study import space
-from sweep.study.search import none_finished
+from sweep.study.ending import none_finished
+from sweep.study.space import LENGTH
 
 log = logging.getLogger(__name__)
 
 
 def shown_params(dimensions: Iterable[str], composed: DictConfig) -> list[str]:
     """The params of a trial that tell its values for `dimensions`; a list's length shows in its items."""
-    return [_param(key, composed) for key in dimensions if not key.endswith(space.LENGTH)]
+    return [_param(key, composed) for key in dimensions if not key.endswith(LENGTH)]
 
 
 def as_recorded(params: Mapping[str, Any], composed: DictConfig) -> dict[str, Any]:
     """A trial's values for the dimensions by the names under which its job records them."""
-    lengths = {key for key in params if key.endswith(space.LENGTH) and f"{key.removesuffix(space.LENGTH)}.0" in params}
+    lengths = {key for key in params if key.endswith(LENGTH) and f"{key.removesuffix(LENGTH)}.0" in params}
     return {_param(key, composed): value for key, value in params.items() if key not in lengths}
 
 
@@ -50,34 +49,6 @@ def composed_text(config: DictConfig) -> str:
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     parts = [shown, OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}})]
     return without_password("".join(OmegaConf.to_yaml(part, resolve=False) for part in parts))
-
-
-def grid(
-    record: AbstractContextManager[Run], name: str, goal: Goal, searched: list[str], sweep: Callable[[], Any]
-) -> Any:
-    """Run `sweep`, a grid of jobs, under its parent run, and print the table of its trials.
-
-    Args:
-        record: The parent run, which is opened and closed here.
-        name: Name of the study.
-        goal: What it is after.
-        searched: The keys that have several values.
-        sweep: Runs all trials.
-    """
-    failure: Exception | None = None
-    result = None
-    with record as run:
-        log.info("study %s: trying %s for the best %s", name, ", ".join(searched), ", ".join(goal.objectives))
-        try:
-            result = sweep()
-        except Exception as error:  # a trial's; what the others found is still worth the table
-            failure = error
-        table = conclude(run, failure=failure)
-    if table:
-        log.info("\n%s", table)
-    if failure is not None:
-        raise failure
-    return result
 
 
 def conclude(

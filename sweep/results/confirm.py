@@ -36,7 +36,7 @@ from sweep.results.known import own_job
 from sweep.results.settings import flat, settings_again
 from sweep.results.table import StudyTable, TrialRow, table_of
 from sweep.results.verdict import SETTINGS, name_of
-from sweep.study import space
+from sweep.study.dimensions import SPACE_FILE, from_json
 
 MESSAGE_ONLY = {"formatters": {"simple": {"format": "%(message)s"}}}
 """How the job's own program is told in its logs, too."""
@@ -130,15 +130,13 @@ def name_for(table: StudyTable, chosen: Sequence[TrialRow], num_seeds: int) -> s
     """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
     base = f"{table.name}-confirm-{len(chosen)}x{num_seeds}"
     spaces = {
-        one.tags[STUDY_TAG]: read_text(one, space.SPACE_FILE)
-        for one in studies()
-        if one.tags.get(CONFIRMS_TAG) == table.name
+        one.tags[STUDY_TAG]: read_text(one, SPACE_FILE) for one in studies() if one.tags.get(CONFIRMS_TAG) == table.name
     }
     wanted = {name_of(row) for row in chosen}
     for name in chain([base], (f"{base}-{i}" for i in count(2))):
         if name not in spaces:
             return name
-        dimension = space.from_json(spaces[name] or "{}").get(SETTINGS)
+        dimension = from_json(spaces[name] or "{}").get(SETTINGS)
         if wanted == {str(choice) for choice in getattr(dimension, "choices", ())}:
             return name
     raise AssertionError("the names never end")

@@ -22,8 +22,8 @@ from sweep.record.registry import versions_of
 from sweep.record.runs import RunRecord, below, find_study
 from sweep.record.tags import STUDY_TAG
 from sweep.results.folder import foreign_files, own_folder_of, size_in_words, size_of
-from sweep.study import study as studies
-from sweep.study.watch import beating_hosts, is_locked
+from sweep.study import storage as storages
+from sweep.study.activity import beating_hosts, is_locked
 
 JOURNAL = "optuna.journal"
 """The storage of a study that names no other, in its folder."""
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with told_in_one_line():
         connect()
-        doomed = look(find_study(options.study), studies.absolute(options.storage))
+        doomed = look(find_study(options.study), storages.absolute(options.storage))
         print("\n".join(in_words(doomed)))
         if not options.yes and not _is_wanted():
             print("nothing was deleted")
@@ -89,7 +89,7 @@ def look(study: RunRecord, storage: str | None = None) -> Doomed:
     folder = own_folder_of(study)
     if storage is None and folder is not None and (folder / JOURNAL).is_file():
         storage = str(folder / JOURNAL)
-    elif storage is not None and studies.find(storage, name) is None:
+    elif storage is not None and storages.find(storage, name) is None:
         raise SweepError(f"--storage={without_password(storage)}: it holds no study {name}")
     found = Doomed(study, below(study), folder, storage)
     _require_idle(found)
@@ -99,7 +99,7 @@ def look(study: RunRecord, storage: str | None = None) -> Doomed:
             f"study={name}: {', '.join(versions[:MOST_NAMES])} in the registry is of it; delete that first"
         )
     if folder is not None and storage == str(folder / JOURNAL):
-        others = [other for other in studies.names_in(storage) if other != name]
+        others = [other for other in storages.names_in(storage) if other != name]
         if others:
             raise SweepError(f"study={name}: its storage {storage} also holds {', '.join(others[:MOST_NAMES])}")
     return found
@@ -114,7 +114,7 @@ def _require_idle(doomed: Doomed) -> None:
         raise SweepError(
             f"study={doomed.name}: by its record it runs, and its files are not here; delete it where they are"
         )
-    stored = studies.find(doomed.storage, doomed.name)
+    stored = storages.find(doomed.storage, doomed.name)
     if stored is not None and (hosts := beating_hosts(stored)):
         raise SweepError(f"study={doomed.name}: {', '.join(hosts)} works on it; {instead}")
 
@@ -143,8 +143,8 @@ def _shown(folder: Path) -> str:
 def delete(doomed: Doomed) -> None:
     """Delete it; the study's own run is the last to go, so that the same command goes on after an interruption."""
     delete_runs(doomed.runs)
-    if doomed.storage is not None and studies.find(doomed.storage, doomed.name) is not None:
-        optuna.delete_study(study_name=doomed.name, storage=studies.open_storage(doomed.storage))
+    if doomed.storage is not None and storages.find(doomed.storage, doomed.name) is not None:
+        optuna.delete_study(study_name=doomed.name, storage=storages.open_storage(doomed.storage))
     if doomed.folder is not None and not foreign_files(doomed.folder):
         shutil.rmtree(doomed.folder)
     delete_runs([doomed.study])

@@ -18,7 +18,8 @@ from sweep.results import trust
 from sweep.results.known import KeptRun
 from sweep.results.settings import recorded_settings, settings_again
 from sweep.results.table import Curve, StudyTable, table_of
-from sweep.study import space
+from sweep.study.dimensions import edge_of
+from sweep.study.space import LENGTH
 from sweep.trial import CONFIG_FILE
 
 MOST_CURVES = 100
@@ -88,7 +89,7 @@ def _edges(table: StudyTable) -> list[str]:
     found = {
         key: edge
         for key, dimension in table.dimensions.items()
-        if key != table.job.seed and (edge := space.edge_of(dimension, table.best.settings.get(key)))
+        if key != table.job.seed and (edge := edge_of(dimension, table.best.settings.get(key)))
     }
     return [
         f"{key}={edge.value:.4g} is at the {edge.side} end of what was searched, {edge.low:.4g} to "
@@ -103,8 +104,8 @@ def _is_allowed(job: Job, settings: DictConfig, key: str, value: float) -> bool:
     key = key.lstrip("+")
     try:
         settings = settings.copy()
-        if key.endswith(space.LENGTH):
-            key = key.removesuffix(space.LENGTH)
+        if key.endswith(LENGTH):
+            key = key.removesuffix(LENGTH)
             items = list(OmegaConf.select(settings, key))
             OmegaConf.update(settings, key, (items + items[-1:])[: int(value)])
         else:

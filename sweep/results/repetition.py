@@ -136,10 +136,14 @@ def tell(compared: Repetition, reasons: list[str], step: str) -> str:
 def _what_is_same(compared: Repetition, step: str) -> str:
     if not compared.num_steps:
         return f"it ended before its first {step} did, with {compared.ended_then}"
-    told = f"{compared.num_metrics} metrics in {compared.num_steps} {step}{'s' * (compared.num_steps != 1)}"
+    told = f"{_counted(compared.num_metrics, 'metric')} in {_counted(compared.num_steps, step)}"
     if compared.ended_then != FINISHED:
         return f"{told}; nothing else, since the run did not finish: {compared.ended_then}"
     return told if compared.kept is None else f"{told}, and what was kept"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _number(value: float | None) -> str:

@@ -23,8 +23,7 @@ from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming, trials_of
 from sweep.record.tags import COPY_TAG, STUDY_TAG
 from sweep.results.known import job_of
-from sweep.study import space
-from sweep.study.space import SPACE_FILE
+from sweep.study.dimensions import SPACE_FILE, from_json, value_of
 
 Curve = Sequence[tuple[int, float]]
 """The values of a metric with the step of each."""
@@ -253,11 +252,11 @@ def _recorded_space(study: RunRecord) -> dict[str, BaseDistribution]:
     if recorded is None:
         raise SweepError(f"study={study.name}: its run in MLflow has no {SPACE_FILE}, so what it searched is not known")
     with naming(study):
-        return space.from_json(recorded)
+        return from_json(recorded)
 
 
 def _row(run: RunRecord, objectives: Sequence[str], dimensions: Mapping[str, BaseDistribution]) -> TrialRow:
-    found = {key: space.value_of(dimension, run.setting(key)) for key, dimension in dimensions.items()}
+    found = {key: value_of(dimension, run.setting(key)) for key, dimension in dimensions.items()}
     return TrialRow(
         number=run.trial_number,
         run=run,

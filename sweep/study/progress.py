@@ -38,8 +38,8 @@ class Running(NamedTuple):
     """A trial that runs."""
 
     number: int
-    epoch: str = ""
-    """Which one it is in, as in "3/4"; empty where that is not known."""
+    step: str = ""
+    """Which step it is in, in words, as in "epoch 3/4"; empty where that is not known."""
 
 
 class Standing(NamedTuple):
@@ -171,8 +171,8 @@ def _fits(line: str, piece: str, width: int) -> bool:
 
 
 def _running(one: Running, age: float) -> str:
-    epoch = f"epoch {one.epoch}, " if one.epoch else ""
-    return f"trial {one.number}: {epoch}{tqdm.format_interval(age)}"
+    step = f"{one.step}, " if one.step else ""
+    return f"trial {one.number}: {step}{tqdm.format_interval(age)}"
 
 
 class _Batches(Protocol):

@@ -1,26 +1,80 @@
-"""Optuna's samplers: settings checked beforehand, as pruners' are, and the GP sampler learns from pruned trials."""
+"""Optuna's samplers: settings checked beforehand, as pruners' are, and the GP sampler learns from pruned trials.
+
+The NSGA samplers are made by functions of the hydra-optuna-sweeper plugin, which configs name by this module.
+"""
 
 import copy
 import inspect
 import math
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import optuna
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import require
+from sweep.study.borrowed import create_nsgaii_sampler, create_nsgaiii_sampler
+from sweep.study.pruners import explained
 from sweep.study.space import Space
+
+__all__ = ["GridSampler", "InOrder", "create_nsgaii_sampler", "create_nsgaiii_sampler"]
+"""Samplers of ours, for configs."""
+
+ALLOWED = ("optuna.samplers.*", "sweep.study.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
+"""What the settings of a sampler may name to be built; anything else might do what no sampler does."""
 
 IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
 
 MOST_TRIED = 60
 """Trials at most to try a sampler with: NSGA's starts to breed after 50."""
+
+
+class GridSampler(optuna.samplers.GridSampler):
+    """Optuna's, but for its last trial's end, at which it would stop a loop that is not there and raise an error."""
+
+    def after_trial(self, *_: Any) -> None: ...
+
+
+class InOrder(RandomSampler):
+    """The sampler of a grid, all of whose combinations are queued in their order: there is nothing left to sample."""
+
+
+def is_grid(sampler: Any) -> bool:
+    """Whether `sampler` is to try every combination: Optuna's sampler of that kind, or what makes one."""
+    return isinstance(sampler, optuna.samplers.GridSampler) or (
+        getattr(sampler, "func", None) is optuna.samplers.GridSampler
+    )
+
+
+def build_sampler(settings: DictConfig, **changes: Any) -> Any:
+    """The sampler of `settings`, with these `changes`, as Hydra builds it; of a grid what makes it from the values.
+
+    Raises:
+        SweepError: It does not take them.
+    """
+    changed = OmegaConf.merge(settings, changes) if changes else settings
+    with explained("sampler"):
+        sampler = instantiate(changed, _execution_whitelist_=ALLOWED)
+    return sampler  # noqa: RET504 -- inside, mypy would take it for skipped
+
+
+def build_custom_search_space(name: str | None) -> Callable[[DictConfig, optuna.Trial], None] | None:
+    """The function of this import path, which adds dimensions to a trial; None if none is named.
+
+    Raises:
+        SweepError: It cannot be imported.
+    """
+    if not name:
+        return None
+    with explained("custom_search_space"):
+        function = instantiate({"_target_": name, "_partial_": True})
+    return function  # noqa: RET504 -- inside, mypy would take it for skipped
 
 
 def require_types(key: str, settings: DictConfig) -> None:
@@ -69,8 +123,7 @@ def try_out(sampler: BaseSampler, directions: Sequence[Any], searched: Space, n_
     at_random = [getattr(sampler, name, 0) for name in ("_n_startup_trials", "_population_size")]
     for number in range(min(n_trials, max(at_random) + 2, MOST_TRIED)):
         trial = study.ask()
-        for key, distribution in searched.active(searched.suggested_lengths(trial)).items():
-            trial._suggest(key, distribution)
+        searched.suggest(trial)
         study.tell(trial, [float(number)] * len(directions))
 
 
@@ -84,9 +137,9 @@ def learning_from_pruned(sampler: BaseSampler) -> BaseSampler:
 
 
 def with_pruned_finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` with those that were pruned as though finished: they gain what others gained from that epoch on.
+    """`trials` with those that were pruned as though finished: they gain what others gained from that step on.
 
-    That is the median over the finished trials, of which some must have reported at the same epoch; else a
+    That is the median over the finished trials, of which some must have reported at the same step; else a
     pruned trial stays as it is.
     """
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -94,12 +147,12 @@ def with_pruned_finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _finished(pruned: FrozenTrial, finished: Sequence[FrozenTrial]) -> FrozenTrial:
-    epoch = pruned.last_step
-    if epoch is None:
+    step = pruned.last_step
+    if step is None:
         return pruned
-    ends = [(trial.value, trial.intermediate_values[epoch]) for trial in finished if epoch in trial.intermediate_values]
+    ends = [(trial.value, trial.intermediate_values[step]) for trial in finished if step in trial.intermediate_values]
     gains = [end - then for end, then in ends if end is not None]
-    value = pruned.intermediate_values[epoch] + statistics.median(gains) if gains else math.nan
+    value = pruned.intermediate_values[step] + statistics.median(gains) if gains else math.nan
     if not math.isfinite(value):
         return pruned
     made = copy.copy(pruned)

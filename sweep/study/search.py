@@ -7,26 +7,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
-from sweep.files import replacing
 from sweep.job import Job
 from sweep.outcome import Ended
+from sweep.study.ending import best_trials, ended, in_words
 from sweep.study.progress import Counts, Progress, Running, Standing
 from sweep.study.slots import TIMEOUT, Stop, keep_busy
-from sweep.study.study import COPY_OF, ERROR, WORKER, Study, Trial, counts, outcome_of, was_interrupted
+from sweep.study.study import Claim, Study
+from sweep.study.trials import COPY_OF, ERROR, WORKER, counts, was_interrupted
 
 SECONDS_TO_TELL = 60
 """Before it is first said what a study waits for at its end."""
-
-RESULTS_FILE = "optimization_results.yaml"
 
 Run = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 """Runs jobs, by the overrides of each and the first one's number, as Hydra's launchers do."""
@@ -116,34 +113,34 @@ class Search:
             self._stop.reason = "a record or a disk that cannot be written"
 
     def _work(self) -> bool:
-        trial = self._study.claim(self._overrides, self._stop)
-        if trial is None:
+        claim = self._study.claim(self._overrides, self._stop)
+        if claim is None:
             return False
         self._progress.update()
         started = time.perf_counter()
-        twin = None if isinstance(trial.job, Exception) else self._study.twin_of(trial)
+        twin = None if isinstance(claim.job, Exception) else self._study.twin_of(claim)
         if twin is not None:
-            self._study.copy(trial.number, twin)
+            self._study.copy(claim.number, twin)
         else:
-            self._launch(trial)
-        ended = self._study.trial(trial.number)
-        if twin is not None or ended.state == TrialState.FAIL:
+            self._launch(claim)
+        trial = self._study.trial(claim.number)
+        if twin is not None or trial.state == TrialState.FAIL:
             with suppress(Exception):  # a record that is away for a moment; the end of the search looks again
-                self._settle_record(ended)
-        self._tell(ended, time.perf_counter() - started)
+                self._settle_record(trial)
+        self._tell(trial, time.perf_counter() - started)
         return True
 
-    def _launch(self, trial: Trial) -> None:
+    def _launch(self, claim: Claim) -> None:
         error: Exception | None = None
         try:
-            self._study.tell(trial.number, self._values_from_job(trial))
+            self._study.tell(claim.number, self._values_from_job(claim))
         except Exception as raised:  # the job's own, or the launcher's where a worker or a node is lost
             if concerns_record(raised):
                 self._lose_record(raised)
-                self._study.interrupt(trial.number)
+                self._study.interrupt(claim.number)
                 return
             error = raised
-            self._study.fail(trial.number, in_one_line(error))
+            self._study.fail(claim.number, in_one_line(error))
         self._ends[error is not None] += 1
         if error is not None and self._ends[True] / self._ends.total() > self._max_failure_rate:
             self.failure = SweepError(
@@ -161,22 +158,22 @@ class Search:
                 raise
             return error
 
-    def _values_from_job(self, trial: Trial) -> list[float] | None:
+    def _values_from_job(self, claim: Claim) -> list[float] | None:
         try:
-            if isinstance(trial.job, Exception):
-                raise trial.job
-            (result,) = self._start([trial.job], trial.number)
+            if isinstance(claim.job, Exception):
+                raise claim.job
+            (result,) = self._start([claim.job], claim.number)
             return _values(result)
         except Exception:
-            if not self._study.has_outcome(trial.number):
+            if not self._study.has_outcome(claim.number):
                 raise
             return None  # the job was through; what was lost is only its way back
 
     def _settle_record(self, *trials: FrozenTrial) -> None:
         """See that MLflow has these trials, or all that have ended, as Optuna has them."""
         with self._settling:
-            ended = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
-            self._settle({trial.number: _ended(trial, self._objectives, self._job.step) for trial in ended})
+            over = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
+            self._settle({trial.number: ended(trial, self._objectives, self._job.step) for trial in over})
 
     def _counts(self) -> Counts:
         states = Counter(trial.state for trial in self._study.trials() if counts(trial))
@@ -192,11 +189,11 @@ class Search:
         return Standing(self._counts(), self._best(), [Running(trial.number, self._step(trial)) for trial in trials])
 
     def _step(self, trial: FrozenTrial) -> str:
-        """Which step a trial is in; nothing where its job does not say, as of several objectives."""
+        """Which step a trial is in, in words; empty where its job does not say, as of several objectives."""
         last = trial.params.get(self._job.num_steps or "", self._num_steps)
         if len(self._objectives) > 1 or self._study.address is None or last is None:
             return ""
-        return f"{min((trial.last_step or 0) + 1, last)}/{last}"
+        return f"{self._job.step} {min((trial.last_step or 0) + 1, last)}/{last}"
 
     def _best(self) -> str:
         """The best so far in words, nothing if there is none."""
@@ -253,57 +250,6 @@ class Search:
         self._progress.line(f"{reason}waiting for {', '.join(told)}; {hint}Ctrl-C {again} stops all of them now")
 
 
-def best_trials(study: Study) -> list[FrozenTrial]:
-    """The best trial, or those on the Pareto front where there are several objectives."""
-    if len(study.optuna.directions) > 1:
-        return study.optuna.best_trials
-    try:
-        return [study.optuna.best_trial]
-    except ValueError:  # none has finished
-        return []
-
-
-def in_words(job: Job, objectives: Sequence[str], values: Sequence[float]) -> str:
-    """The `values` of the objectives as a person reads them."""
-    return job.in_words(dict(zip(objectives, values, strict=True)))
-
-
-def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
-    """What there is to say of a study without a finished trial, with the first of the `reasons`."""
-    return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
-
-
-def tell_best(study: Study, job: Job, objectives: Sequence[str], results: Path) -> str:
-    """The best trials in words, from Optuna's record alone, and where the `results` are."""
-    lines = [
-        f"best    trial {trial.number}: {in_words(job, objectives, trial.values)}  "
-        + "  ".join(f"{key}={value}" for key, value in trial.params.items())
-        for trial in best_trials(study)
-    ]
-    return "\n".join([*lines, f"look    {results}"])
-
-
-def write_results(study: Study, folder: Path) -> Path:
-    """Write optimization_results.yaml into `folder`, in the plugin's form, and return where it is.
-
-    Raises:
-        SweepError: No trial has finished.
-    """
-    best = best_trials(study)
-    if not best:
-        trials = study.trials()
-        reasons = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
-        raise SweepError(none_finished(len(trials), reasons))
-    if len(study.optuna.directions) == 1:
-        results: dict[str, Any] = {"best_params": best[0].params, "best_value": best[0].value}
-    else:
-        results = {"solutions": [{"params": trial.params, "values": trial.values} for trial in best]}
-    path = folder / RESULTS_FILE
-    with replacing(path) as part:
-        OmegaConf.save(OmegaConf.create({"name": "optuna"} | results), part)
-    return path
-
-
 def _values(result: JobReturn) -> list[float] | None:
     if result.status != JobStatus.COMPLETED:
         raise result._return_value  # its property of that name prints a line of its own besides
@@ -324,18 +270,4 @@ def _process_in_words(trial: FrozenTrial) -> str:
         ""
         if not pid or (is_here and pid == str(os.getpid()))
         else f" (process {pid}{'' if is_here else f' on {host}'})"
-    )
-
-
-def _ended(trial: FrozenTrial, objectives: Sequence[str], step: str) -> Ended:
-    outcome = outcome_of(trial, step)
-    metrics = dict(zip(objectives, outcome.values, strict=False))
-    if not metrics and trial.last_step is not None:
-        metrics = {objectives[0]: trial.intermediate_values[trial.last_step]}
-    return Ended(
-        outcome,
-        params=trial.system_attrs.get("fixed_params", {}) | trial.params,  # it may not have been given all yet
-        copy_of=trial.user_attrs.get(COPY_OF),
-        metrics=metrics,
-        step=trial.last_step or 0,
     )

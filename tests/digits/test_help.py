@@ -43,10 +43,10 @@ def test_every_key_of_a_job_has_a_line_that_says_what_it_is(choice: str) -> None
 @pytest.mark.parametrize("sweeper", choices("hydra/sweeper"))
 def test_every_key_of_a_sweeper_has_a_line_that_says_what_it_is(sweeper: str) -> None:
     config, text = shown(f"hydra/sweeper={sweeper}")
-    part = text[text.index("Settings of a grid") :] if sweeper == "basic" else text
     for key in config.hydra.sweeper:
         if key != "_target_":
-            assert entry(f"hydra/sweeper/{key}" if key in ("sampler", "pruner") else f"hydra.sweeper.{key}", part), key
+            assert entry(f"hydra/sweeper/{key}" if key in ("sampler", "pruner") else f"hydra.sweeper.{key}", text), key
+    assert entry("hydra.sweeper.max_batch_size", text[text.index("Settings of a grid") :])
 
 
 def test_every_choice_that_a_setting_has_is_named() -> None:

@@ -13,7 +13,8 @@ from conftest import ROOT, Project
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.study import study
+from sweep.study import storage
+from sweep.study.trials import counts, was_interrupted
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's word for how a trial of Optuna's ended."""
@@ -60,7 +61,7 @@ class Example:
     def find(self, name: str) -> Study | None:
         """The study of this name as Optuna knows it, None as long as there is none."""
         journal = self.folder / "multirun" / name / "optuna.journal"
-        return study.find(str(journal), name) if journal.exists() else None
+        return storage.find(str(journal), name) if journal.exists() else None
 
     def trials(self, name: str) -> list[FrozenTrial]:
         """The trials of this study as Optuna knows them."""
@@ -80,8 +81,8 @@ class Example:
     def require_agreement(self, name: str, num_trials: int) -> None:
         """See that the study has come to its exact total, and that MLflow says of each trial what Optuna says."""
         trials = self.trials(name)
-        assert sum(map(study.counts, trials)) == num_trials
-        assert all(study.was_interrupted(trial) for trial in trials if trial.state == TrialState.FAIL)
+        assert sum(map(counts, trials)) == num_trials
+        assert all(was_interrupted(trial) for trial in trials if trial.state == TrialState.FAIL)
         (parent,) = self.project.runs("study")
         runs = [run for run in self.project.runs("trial") if run.data.tags["sweep.study"] == name]
         assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, Project
 from optuna.trial import TrialState
 
-from sweep.study import study
+from sweep.study import storage
+from sweep.study.trials import counts, was_interrupted
 
 STUDY = (
     "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=hill",
@@ -29,7 +30,7 @@ def start(project: Project, env: dict[str, str], *overrides: str) -> "subprocess
 
 
 def num_finished(journal: Path) -> int:
-    found = study.find(str(journal), "hill") if journal.exists() else None
+    found = storage.find(str(journal), "hill") if journal.exists() else None
     return 0 if found is None else sum(trial.state == TrialState.COMPLETE for trial in found.get_trials())
 
 
@@ -48,13 +49,13 @@ def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
     again = start(project, installed, *STUDY)
     out, err = again.communicate()
     assert again.returncode == 0, err
-    found = study.find(str(journal), "hill")
+    found = storage.find(str(journal), "hill")
     assert found is not None
     trials = found.get_trials()
-    assert sum(map(study.counts, trials)) == 10
+    assert sum(map(counts, trials)) == 10
     assert before >= 2
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
-    assert all(study.was_interrupted(trial) for trial in trials if trial.state == TrialState.FAIL)
+    assert all(was_interrupted(trial) for trial in trials if trial.state == TrialState.FAIL)
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
             x, y = trial.params["x"], trial.params["y"]

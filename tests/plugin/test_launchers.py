@@ -26,7 +26,8 @@ from optuna.trial import TrialState
 from sweep.errors import explain, without_password
 from sweep.plugin import workers
 from sweep.record.tags import STOPPED_TAG, TRIAL_TAG
-from sweep.study import study
+from sweep.study import storage as storages
+from sweep.study.trials import ERROR, OUTCOME, OWNER, WORKER
 
 # A grid, so that what is tried is certain, and bounds of which it is certain who leaves them: one of the
 # learning rates is so low that the first epoch ends with one guess in ten right.
@@ -42,7 +43,7 @@ MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", T
 
 
 def find(project: Project, storage: str | None = None) -> optuna.Study | None:
-    return study.find(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    return storages.find(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
 
 
 def study_of(project: Project, storage: str | None = None) -> optuna.Study:
@@ -58,9 +59,7 @@ def start(project: Project, *overrides: str, **env: str) -> Started:
 def workers_of(made: optuna.Study) -> dict[int, int]:
     """The process of each trial's job, once it has begun."""
     return {
-        trial.number: int(trial.user_attrs[study.WORKER].split()[-1])
-        for trial in made.trials
-        if study.WORKER in trial.user_attrs
+        trial.number: int(trial.user_attrs[WORKER].split()[-1]) for trial in made.trials if WORKER in trial.user_attrs
     }
 
 
@@ -72,7 +71,7 @@ def running(project: Project) -> dict[int, int]:
     training = {
         trial.number
         for trial in made.trials
-        if trial.state == TrialState.RUNNING and (trial.last_step or 0) > 1 and study.OUTCOME not in trial.user_attrs
+        if trial.state == TrialState.RUNNING and (trial.last_step or 0) > 1 and OUTCOME not in trial.user_attrs
     }
     return {number: pid for number, pid in workers_of(made).items() if number in training}
 
@@ -98,7 +97,7 @@ def assert_optuna_and_mlflow_agree(
 ) -> None:
     """On how many trials ended how, one by one, under the one parent."""
     counted = Counter({TrialState.COMPLETE: finished, TrialState.PRUNED: pruned, TrialState.FAIL: failed})
-    errors = [trial.user_attrs[study.ERROR] for trial in made.trials if study.ERROR in trial.user_attrs]
+    errors = [trial.user_attrs[ERROR] for trial in made.trials if ERROR in trial.user_attrs]
     assert Counter(trial.state for trial in made.trials) == +counted, errors
     (parent,) = project.runs("study")
     assert parent.info.status == "FINISHED"
@@ -142,7 +141,7 @@ def test_a_study_goes_on_when_a_process_of_joblib_s_is_killed(project: Project) 
     finished = started.wait()
     assert finished.status == 0, finished.err
     made = study_of(project)
-    assert "SIGKILL" in made.trials[number].user_attrs[study.ERROR]
+    assert "SIGKILL" in made.trials[number].user_attrs[ERROR]
     num = Counter(trial.state for trial in made.trials)
     assert 1 <= num[TrialState.FAIL] <= 2
     assert_optuna_and_mlflow_agree(
@@ -179,7 +178,7 @@ def test_a_launcher_with_nothing_to_run_jobs_on_is_refused_before_trial_0(
     for sweeper in ([*STUDY, "hydra.sweeper.n_trials=4"], ["-m", "data=digits", "seed=0,1"]):
         is_grid = "hydra.sweeper.n_jobs=2" not in sweeper
         if is_grid and "hydra.sweeper.n_jobs=auto" in overrides:
-            continue  # a setting of Optuna's alone
+            continue  # such a launcher is given all jobs of a grid at once
         finished = project.train(*sweeper, *overrides)
         assert finished.status == 1
         assert finished.err.startswith(message)
@@ -373,7 +372,7 @@ def test_two_processes_that_share_a_study_on_postgresql_come_to_its_number_of_tr
         assert finished.status == 0, finished.err
     made = study_of(project, storage)
     assert_optuna_and_mlflow_agree(project, made, finished=3, pruned=1)
-    assert len({trial.user_attrs[study.OWNER] for trial in made.trials}) == 2
+    assert len({trial.user_attrs[OWNER] for trial in made.trials}) == 2
 
 
 @pytest.mark.parametrize(

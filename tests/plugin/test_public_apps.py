@@ -9,7 +9,7 @@ import pytest
 from conftest import Project
 from optuna.trial import TrialState
 
-from sweep.study import study
+from sweep.study import storage
 
 SPHERE = """
 import hydra
@@ -99,6 +99,9 @@ if __name__ == "__main__":
 """
 
 
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+
+
 class App:
     """A foreign program in a folder of its own."""
 
@@ -120,9 +123,9 @@ class App:
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Those of its study, seen to be in MLflow as well, ended in the same way."""
-        found = study.find(str(self.folder / "multirun" / "app" / "optuna.journal"), "app")
+        found = storage.find(str(self.folder / "multirun" / "app" / "optuna.journal"), "app")
         assert found is not None
-        ended = Counter({TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}[one.state] for one in found.trials)
+        ended = Counter(STATUS[one.state] for one in found.trials)
         assert ended == Counter(run.info.status for run in self.project.runs("trial"))
         return list(found.trials)
 

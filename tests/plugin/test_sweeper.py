@@ -9,10 +9,10 @@ import pytest
 from conftest import Project
 from omegaconf import DictConfig, OmegaConf
 
-from sweep.plugin.sweeper import num_cores
+from sweep.plugin.launchers import num_cores
 from sweep.record.runs import find_study, trained
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
-from sweep.study import study
+from sweep.study import storage
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=2", "hydra.sweeper.n_jobs=1"
@@ -24,7 +24,7 @@ def study_folder(project: Project, name: str = "tiny") -> Path:
 
 
 def study_of(project: Project, name: str = "tiny") -> optuna.Study:
-    found = study.find(str(study_folder(project, name) / "optuna.journal"), name)
+    found = storage.find(str(study_folder(project, name) / "optuna.journal"), name)
     assert found is not None
     return found
 
@@ -202,7 +202,8 @@ def test_a_grid_runs_every_combination_under_one_parent(project: Project) -> Non
     assert finished.status == 0, finished.err
     (parent,) = project.runs("study")
     trials = project.runs("trial")
-    tried = [(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in trials]
+    in_order = sorted(trials, key=number_of)  # some of them have run at the same time
+    tried = [(run.data.params["optimizer.lr"], run.data.params["seed"]) for run in in_order]
     assert tried == [("0.001", "0"), ("0.001", "1"), ("0.01", "0"), ("0.01", "1")]
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
     best = max(run.data.metrics["test/accuracy"] for run in trials)
@@ -286,10 +287,15 @@ def test_a_study_does_not_write_over_the_files_of_another(project: Project) -> N
     grid = ("-m", "hydra.sweeper.study_name=tiny", "data=digits", "epochs=1", "seed=0,1")
     assert project.train(*grid).status == 0
     weights = (study_folder(project) / "0" / "weights.pt").read_bytes()
-    for command in (grid, STUDY):
-        finished = project.train(*command)
-        assert finished.status == 1
-        assert finished.err.startswith("error: hydra.sweeper.study_name=tiny: an earlier study has left its files in ")
+    again = project.train(*grid)
+    assert again.status == 0, again.err
+    assert "2 trials, 2 finished" in again.out
+    refused = project.train(*STUDY)
+    assert refused.err.startswith("error: hydra.sweeper.study_name=tiny: the study's space is another now: ")
+    (study_folder(project) / "optuna.journal").unlink()
+    lost = project.train(*STUDY)
+    assert lost.err.startswith("error: hydra.sweeper.study_name=tiny: an earlier study has left its files in ")
+    assert (refused.status, lost.status) == (1, 1)
     assert (study_folder(project) / "0" / "weights.pt").read_bytes() == weights
     assert len(project.runs("study")) == 1
 
@@ -397,7 +403,7 @@ def test_a_relative_storage_is_one_place_for_the_sweeper_and_for_jobs_in_folders
     )  # fmt: skip
     assert finished.status == 0, finished.err
     assert list(project.folder.rglob("own.db")) == [project.folder / "own.db"]
-    assert study.names_in(f"sqlite:///{project.folder}/own.db") == ["tiny"]
+    assert storage.names_in(f"sqlite:///{project.folder}/own.db") == ["tiny"]
 
 
 def test_a_custom_search_space_adds_its_dimensions(project: Project) -> None:

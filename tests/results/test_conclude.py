@@ -22,7 +22,8 @@ from sweep.record.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, objective_tags
 from sweep.results import report, summary
 from sweep.results.conclude import as_recorded
 from sweep.results.table import table_of
-from sweep.study import search, space
+from sweep.study import ending
+from sweep.study.dimensions import SPACE_FILE, to_json
 
 DIMENSIONS: dict[str, Any] = {
     "model.widths.length": IntDistribution(1, 3),
@@ -45,7 +46,7 @@ def study(project: Project) -> RunRecord:
     connect()
     tags = objective_tags(["test/accuracy"], ["maximize"]) | {STUDY_TAG: "tiny"}
     with open_run("digits", "tiny", tags=tags | {KIND_TAG: "study"}) as run:
-        run.log_text(space.to_json(DIMENSIONS), space.SPACE_FILE)
+        run.log_text(to_json(DIMENSIONS), SPACE_FILE)
         parent = find_run(run.run_id)
     for number in (0, 1):
         trial_tags = tags | {KIND_TAG: "trial", TRIAL_TAG: str(number)}
@@ -111,7 +112,7 @@ def ended(state: TrialState, **changes: Any) -> FrozenTrial:
 
 def test_of_a_trial_that_has_not_finished_the_last_reported_value_is_its_end() -> None:
     def end_of(state: TrialState, **changes: Any) -> Ended:
-        return search._ended(ended(state, **changes), ["a/accuracy"], "epoch")
+        return ending.ended(ended(state, **changes), ["a/accuracy"], "epoch")
 
     reported = {1: 0.5, 2: 0.6}
     pruned = end_of(TrialState.PRUNED, intermediate_values=reported)

@@ -15,7 +15,7 @@ from conftest import PROCESSES
 from sqlalchemy.exc import OperationalError
 
 from sweep.errors import RecordError, SweepError, concerns_record
-from sweep.study import study
+from sweep.study import storage
 from sweep.study.study import Study
 
 
@@ -25,7 +25,7 @@ def suggest(trial: optuna.Trial) -> float:
 
 def add_trials(folder: Path, number: int) -> Path:
     """The journal of a study, opened anew, with this many finished trials more."""
-    study.open_storage.cache_clear()
+    storage.open_storage.cache_clear()
     path = folder / "optuna.journal"
     shared = Study(str(path), "tiny", ["maximize"], 1000, folder)
     for _ in range(number):
@@ -37,8 +37,8 @@ def add_trials(folder: Path, number: int) -> Path:
 
 
 def values_in(path: Path) -> list[float | None]:
-    study.open_storage.cache_clear()
-    found = study.find(str(path), "tiny")
+    storage.open_storage.cache_clear()
+    found = storage.find(str(path), "tiny")
     assert found is not None
     return [trial.value for trial in found.trials]
 
@@ -169,7 +169,7 @@ def test_a_relative_address_is_read_from_where_it_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert study.absolute(given) == (expected and expected.format(here=tmp_path, home=Path.home()))
+    assert storage.absolute(given) == (expected and expected.format(here=tmp_path, home=Path.home()))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_storage_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path, add
     if "psycopg" in message:
         pytest.importorskip("psycopg")
     with pytest.raises(SweepError, match=re.escape(message)) as caught:
-        Study(study.absolute(address.format(folder=tmp_path)), "tiny", ["maximize"], 5, tmp_path)
+        Study(storage.absolute(address.format(folder=tmp_path)), "tiny", ["maximize"], 5, tmp_path)
     told = str(caught.value)
     assert told.startswith("hydra.sweeper.storage=")
     assert "\n" not in told
@@ -207,8 +207,8 @@ def test_a_storage_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path, add
 
 def test_a_server_that_takes_the_call_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg")
-    monkeypatch.setitem(study.PATIENCE, "psycopg", ("connect_timeout", 2))
+    monkeypatch.setitem(storage.PATIENCE, "psycopg", ("connect_timeout", 2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"postgresql+psycopg://me:secret@127.0.0.1:{silent.getsockname()[1]}/db"
         with pytest.raises(RecordError, match=r"^hydra\.sweeper\.storage=postgresql\+psycopg://\*\*\*@.*timeout"):
-            study.open_storage(address)
+            storage.open_storage(address)

@@ -11,7 +11,7 @@ from sweep.study import progress
 from sweep.study.progress import Counts, Running, Standing, live_line
 
 COUNTS = Counts(finished=5, running=2, pruned=5, failed=1)
-STANDING = Standing(COUNTS, "best 98.66% (trial 10)", [Running(12, "3/4"), Running(13, "1/4")])
+STANDING = Standing(COUNTS, "best 98.66% (trial 10)", [Running(12, "epoch 3/4"), Running(13, "epoch 1/4")])
 AGES = {12: 41.0, 13: 200.0}
 
 

@@ -17,7 +17,8 @@ from sweep.errors import RecordError
 from sweep.job import Job
 from sweep.study.search import Search
 from sweep.study.slots import TIMEOUT, Stop
-from sweep.study.study import INTERRUPTED, Study
+from sweep.study.study import Study
+from sweep.study.trials import INTERRUPTED
 
 OWN_DATABASE = OperationalError("SELECT 1", None, Exception("no such table"))
 

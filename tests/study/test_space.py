@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.errors import SweepError
-from sweep.study import space
+from sweep.study import covering, dimensions, reading
 from sweep.study.space import Space
 
 Read = Callable[..., Space]
@@ -27,9 +27,16 @@ def read(master: DictConfig) -> Read:
     def read_space(*arguments: str) -> Space:
         loader = GlobalHydra.instance().config_loader()
         params = loader.load_sweep_config(master, list(arguments)).search if not _searches(arguments) else master.search
-        return space.read(params, list(arguments), loader, master)
+        return reading.read(params, list(arguments), loader, master)
 
     return read_space
+
+
+@pytest.fixture
+def grid_of(master: DictConfig) -> Read:
+    """The space of a grid of these values."""
+    loader = GlobalHydra.instance().config_loader()
+    return lambda *arguments: reading.read({}, list(arguments), loader, master, can_be_empty=True, in_order=True)
 
 
 def _searches(arguments: tuple[str, ...]) -> bool:
@@ -74,7 +81,7 @@ def test_a_layer_without_a_dimension_keeps_its_width(read: Read) -> None:
 
 def test_every_choice_every_bound_and_the_shortest_and_longest_list_are_tried(read: Read) -> None:
     found = read()
-    corners = space.require_each_goes(found.extremes(), lambda _: None)
+    corners = covering.require_each_goes(found.extremes(), lambda _: None)
     flat = {override for corner in [*corners, corners[0] | found.shortest()] for override in found.overrides(corner)}
     assert {f"data.batch_size={size}" for size in (256, 512, 1024)} < flat
     assert {"model.dropout=0.0", "model.dropout=0.3", "optimizer.lr=0.002", "optimizer.lr=0.03"} < flat
@@ -90,11 +97,11 @@ def test_only_a_value_that_never_goes_is_refused_whatever_the_order_of_the_value
 
     for order in (1, -1):
         values = {"a": ["a1", "a2", "a3"][::order], "b": ["b1", "b2", "b3"][::order]}
-        taken = space.require_each_goes(values, attempt)
+        taken = covering.require_each_goes(values, attempt)
         assert {one["a"] for one in taken} == {"a1", "a2", "a3"}
         assert {one["b"] for one in taken} == {"b1", "b2", "b3"}
         with pytest.raises(SweepError, match=r"^a4 and"):
-            space.require_each_goes(values | {"a": ["a4", *values["a"]]}, attempt)
+            covering.require_each_goes(values | {"a": ["a4", *values["a"]]}, attempt)
 
 
 def test_the_job_as_composed_is_a_point_of_the_space(read: Read, job: Callable[..., DictConfig]) -> None:
@@ -152,25 +159,23 @@ def test_a_float_with_a_step_takes_its_own_values_only(read: Read, job: Callable
         found.point_of(job("model.dropout=0.15"))
 
 
-def test_a_space_is_read_back_as_it_was_written(read: Read) -> None:
-    dimensions = read().dimensions
-    assert space.from_json(space.to_json(dimensions)) == dimensions
-    grid = space.of_choices(
-        {"optimizer.lr": ["1e-4", "1e-2"], "model.widths": ["[8]", "[16,8]"], "data": ["digits", "mnist"]}
-    )
-    assert space.from_json(space.to_json(grid)) == grid
+def test_a_space_is_read_back_as_it_was_written(read: Read, grid_of: Read) -> None:
+    searched = read().dimensions
+    assert dimensions.from_json(dimensions.to_json(searched)) == searched
+    grid = grid_of("optimizer.lr=1e-4,1e-2", "model.widths=[8],[16,8]", "data=digits,mnist").dimensions
+    assert dimensions.from_json(dimensions.to_json(grid)) == grid
 
 
 def test_the_recorded_text_of_a_value_is_found_in_its_dimension() -> None:
     rate, width = FloatDistribution(1e-4, 1e-1, log=True), IntDistribution(8, 64)
-    assert space.value_of(rate, "0.01") == 0.01
-    assert space.value_of(width, "16") == 16
+    assert dimensions.value_of(rate, "0.01") == 0.01
+    assert dimensions.value_of(width, "16") == 16
     for dimension in (rate, width):
-        assert [space.value_of(dimension, text) for text in ("", "500", "relu")] == [None] * 3
-    assert space.value_of(CategoricalDistribution((1e-4, 1e-2)), "0.0001") == 1e-4
-    assert space.value_of(CategoricalDistribution((True, False)), "False") is False
-    assert space.value_of(CategoricalDistribution(("[16]", "[32, 16]")), "[32,16]") == "[32, 16]"
-    assert space.value_of(CategoricalDistribution(("mlp", "cnn")), "resnet") is None
+        assert [dimensions.value_of(dimension, text) for text in ("", "500", "relu")] == [None] * 3
+    assert dimensions.value_of(CategoricalDistribution((1e-4, 1e-2)), "0.0001") == 1e-4
+    assert dimensions.value_of(CategoricalDistribution((True, False)), "False") is False
+    assert dimensions.value_of(CategoricalDistribution(("[16]", "[32, 16]")), "[32,16]") == "[32, 16]"
+    assert dimensions.value_of(CategoricalDistribution(("mlp", "cnn")), "resnet") is None
 
 
 @pytest.mark.parametrize(
@@ -189,15 +194,41 @@ def test_the_recorded_text_of_a_value_is_found_in_its_dimension() -> None:
 def test_a_value_at_an_end_of_its_dimension_is_found_with_what_lies_beyond(
     dimension: BaseDistribution, value: float, side: str, beyond: float
 ) -> None:
-    edge = space.edge_of(dimension, value)
+    edge = dimensions.edge_of(dimension, value)
     assert edge is not None
     assert (edge.side, edge.beyond) == (side, pytest.approx(beyond))
 
 
 def test_there_are_no_ends_in_the_middle_among_two_choices_and_among_words() -> None:
-    assert space.edge_of(FloatDistribution(1e-4, 1e-1, log=True), 1e-2) is None
-    assert space.edge_of(CategoricalDistribution((256, 512, 1024)), 512) is None
-    assert space.edge_of(CategoricalDistribution((64, 512)), 512) is None
-    assert space.edge_of(CategoricalDistribution(("relu", "tanh", "gelu")), "relu") is None
-    assert space.edge_of(IntDistribution(8, 8), 8) is None
-    assert space.edge_of(IntDistribution(8, 16), None) is None
+    assert dimensions.edge_of(FloatDistribution(1e-4, 1e-1, log=True), 1e-2) is None
+    assert dimensions.edge_of(CategoricalDistribution((256, 512, 1024)), 512) is None
+    assert dimensions.edge_of(CategoricalDistribution((64, 512)), 512) is None
+    assert dimensions.edge_of(CategoricalDistribution(("relu", "tanh", "gelu")), "relu") is None
+    assert dimensions.edge_of(IntDistribution(8, 8), 8) is None
+    assert dimensions.edge_of(IntDistribution(8, 16), None) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "tried"),
+    [
+        (
+            ("seed=0,1", "epochs=2,1"),
+            [["seed=0", "epochs=2"], ["seed=0", "epochs=1"], ["seed=1", "epochs=2"], ["seed=1", "epochs=1"]],
+        ),
+        (("epochs=range(3,0,-1)",), [["epochs=3"], ["epochs=2"], ["epochs=1"]]),
+        (("epochs=sort(3,1,2)",), [["epochs=1"], ["epochs=2"], ["epochs=3"]]),
+        (("+new.key=1,2", "seed=7"), [["seed=7", "+new.key=1"], ["seed=7", "+new.key=2"]]),
+        (("+note='a,b',c",), [["+note='a,b'"], ["+note=c"]]),
+        (("+note=null,true",), [["+note=null"], ["+note=True"]]),
+        (("+note=1,true,1.0",), [["+note=1"], ["+note=True"], ["+note=1.0"]]),
+        (("+note='1',1,007,1e-3",), [["+note='1'"], ["+note=1"], ["+note=007"], ["+note=0.001"]]),
+        (("seed=1,1",), [["seed=1"], ["seed=1"]]),
+        (("optimizer=glob(a*)",), [["optimizer=adam"], ["optimizer=adamw"]]),
+        (("seed=5",), [["seed=5"]]),
+    ],
+)
+def test_a_grid_s_combinations_come_in_the_order_in_which_hydra_tries_them(
+    grid_of: Read, given: tuple[str, ...], tried: list[list[str]]
+) -> None:
+    found = grid_of(*given)
+    assert [found.overrides(combination) for combination in found.combinations()] == tried

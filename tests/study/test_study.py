@@ -14,8 +14,10 @@ from optuna.trial import TrialState
 
 from sweep.errors import SweepError, TakenOver
 from sweep.outcome import Outcome
-from sweep.study import study
-from sweep.study.study import INTERRUPTED, OUTCOME, RETRY_OF, Study
+from sweep.study import storage
+from sweep.study.handle import handle_of
+from sweep.study.study import Study
+from sweep.study.trials import INTERRUPTED, OUTCOME, RETRY_OF
 
 Work = Callable[[Study], None]
 
@@ -44,7 +46,7 @@ def claim_and_die(folder: Path, outcome: Sequence[float] | None = None) -> None:
     shared = join(folder, 5)
     trial = shared.claim(suggest, never)
     if outcome is not None:
-        study.handle_of(shared.address, "tiny", trial.number).finish(outcome)
+        handle_of(shared.address, "tiny", trial.number).finish(outcome)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -58,7 +60,7 @@ def claim_all(folder: Path, n_trials: int) -> None:
 def report_all(folder: Path, n_trials: int, epochs: int) -> None:
     shared = join(folder, n_trials)
     while trial := shared.claim(suggest, never):
-        handle = study.handle_of(shared.address, "tiny", trial.number, optuna.pruners.NopPruner())
+        handle = handle_of(shared.address, "tiny", trial.number, optuna.pruners.NopPruner())
         for epoch in range(1, epochs + 1):
             handle.report(trial.job, epoch)
             assert handle.reason_to_stop() is None
@@ -133,7 +135,7 @@ def test_an_owner_on_another_machine_is_taken_for_dead_by_the_time_it_was_last_h
     second = join(tmp_path, 5)
     second.settle_dead()
     assert second.trial(number).state == TrialState.RUNNING
-    monkeypatch.setattr(study, "SECONDS_TO_LIVE", -1)
+    monkeypatch.setattr("sweep.study.owner.SECONDS_TO_LIVE", -1)
     second.settle_dead()
     assert second.trial(number).state == TrialState.FAIL
 
@@ -141,7 +143,7 @@ def test_an_owner_on_another_machine_is_taken_for_dead_by_the_time_it_was_last_h
 def test_a_job_whose_trial_was_taken_over_is_told_to_stop(tmp_path: Path) -> None:
     shared = join(tmp_path, 5)
     number = shared.claim(suggest, never).number
-    handle = study.handle_of(shared.address, "tiny", number, optuna.pruners.NopPruner())
+    handle = handle_of(shared.address, "tiny", number, optuna.pruners.NopPruner())
     handle.report(0.5, 1)
     assert handle.reason_to_stop() is None
     shared.interrupt_own()
@@ -181,7 +183,7 @@ def test_a_pruned_trial_s_twin_is_pruned_with_the_same_values(tmp_path: Path) ->
     for _ in range(2):
         shared.optuna.enqueue_trial({"x": 0.25})
     first, second = (shared.claim(suggest, never) for _ in range(2))
-    handle = study.handle_of(shared.address, "tiny", first.number, optuna.pruners.ThresholdPruner(lower=0.5))
+    handle = handle_of(shared.address, "tiny", first.number, optuna.pruners.ThresholdPruner(lower=0.5))
     handle.report(0.1, 1)
     assert handle.reason_to_stop(" after epoch 1") == Outcome("pruned", "pruned after epoch 1")
     shared.tell(first.number)
@@ -203,7 +205,7 @@ def test_a_job_that_leaves_no_number_is_refused(tmp_path: Path) -> None:
 def test_a_trial_that_says_it_is_through_has_its_outcome_in_the_storage(tmp_path: Path) -> None:
     shared = join(tmp_path, 5)
     number = shared.claim(suggest, never).number
-    study.handle_of(shared.address, "tiny", number).finish([0.5])
+    handle_of(shared.address, "tiny", number).finish([0.5])
     assert shared.trial(number).user_attrs[OUTCOME] == {"state": "COMPLETE", "values": [0.5]}
 
 
@@ -245,4 +247,4 @@ def test_optuna_dashboard_s_own_reader_opens_the_default_storage(tmp_path: Path)
 @pytest.mark.parametrize("address", ["~nobody9/x.journal", "sqlite:///~nobody9/x.db"])
 def test_a_storage_in_nobody_s_home_is_refused_in_one_line(address: str) -> None:
     with pytest.raises(SweepError, match=r"~nobody9 is nobody's home folder; give the path in full$"):
-        study.absolute(address)
+        storage.absolute(address)

@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 from filelock import FileLock, Timeout
 
-from sweep.study.study import OWNER, SECONDS_BETWEEN_BEATS
+from sweep.study.owner import SECONDS_BETWEEN_BEATS
+from sweep.study.trials import OWNER
 
 
 def is_locked(folder: Path) -> bool:

@@ -1,0 +1,131 @@
+"""A trial of a study as its job sees it: what the job reports, and whether it should go on."""
+
+import functools
+import os
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from sweep.errors import RecordError, TakenOver, without_password
+from sweep.outcome import Outcome
+from sweep.study.storage import has_study, open_storage
+from sweep.study.trials import OUTCOME, WORKER
+
+TAKEN_OVER = "taken over: the study was stopped, or went on without this job"
+
+
+class Handle(ABC):
+    """A trial of a study as its job sees it."""
+
+    @abstractmethod
+    def report(self, value: float, step: int) -> None:
+        """Tell the pruner the objective's `value` after `step`."""
+
+    @abstractmethod
+    def reason_to_stop(self, when: str = "") -> Outcome | None:
+        """How the job should end now, None if it should go on; a pruned trial counts as finished from here on.
+
+        `when` completes the reason: " after step 2 of 4".
+
+        Raises:
+            TakenOver: Its trial has been ended by others.
+        """
+
+    @abstractmethod
+    def finish(self, values: Sequence[float]) -> None:
+        """Leave the objectives' final values; from here on the trial counts as finished, whatever dies.
+
+        Raises:
+            TakenOver: Its trial has been ended by others.
+        """
+
+    def recall(self, key: str) -> Any:  # noqa: ARG002 -- of no study there is none
+        """A fact that is kept with the study; None if there is none."""
+        return None
+
+
+class NoHandle(Handle):
+    """The handle of a job that belongs to no study, or to one in another process's memory: nothing stops it."""
+
+    def report(self, value: float, step: int) -> None: ...
+    def reason_to_stop(self, _when: str = "") -> Outcome | None:
+        return None
+
+    def finish(self, values: Sequence[float]) -> None: ...
+
+
+@functools.cache
+def _load(address: str | None, name: str) -> optuna.Study:
+    """Open the study once for all jobs of this process: what it has read of finished trials is not read again."""
+    try:
+        # The sampler is not asked for anything here; this one is the cheapest to make.
+        return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
+    except KeyError as error:
+        told = f"hydra.sweeper.storage={without_password(str(address))}"
+        raise RecordError(f"{told}: holds no study {name} any more, or is another one for jobs than here") from error
+
+
+class StoredHandle(Handle):
+    """A trial in a storage that this process can reach."""
+
+    def __init__(self, address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> None:
+        self._study = loaded = _load(address, study)
+        loaded.pruner = pruner or NopPruner()
+        self._storage = open_storage(address)
+        self._is_pruned = pruner is not None and len(loaded.directions) == 1  # Optuna prunes by one objective only
+        study_id = self._storage.get_study_id_from_name(study)
+        self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        self._trial = optuna.Trial(loaded, self._trial_id)
+        with suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(self._trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
+
+    def report(self, value: float, step: int) -> None:
+        if self._is_pruned:
+            with suppress(UpdateFinishedTrialError):
+                self._trial.report(value, step)
+
+    def reason_to_stop(self, when: str = "") -> Outcome | None:
+        if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
+            raise TakenOver(TAKEN_OVER + when)
+        if not self._is_pruned or not self._trial.should_prune():
+            return None
+        outcome = Outcome("pruned", "pruned" + when)
+        self._leave(TrialState.PRUNED, outcome)
+        return outcome
+
+    def finish(self, values: Sequence[float]) -> None:
+        self._leave(TrialState.COMPLETE, Outcome("finished", values=tuple(values)))
+
+    def recall(self, key: str) -> Any:
+        return self._study.user_attrs.get(f"sweep.{key}")
+
+    def _leave(self, state: TrialState, outcome: Outcome) -> None:
+        left: dict[str, Any] = {"state": state.name, "values": list(outcome.values) or None}
+        if outcome.reason:
+            left["reason"] = outcome.reason
+        try:
+            self._storage.set_trial_user_attr(self._trial_id, OUTCOME, left)
+        except UpdateFinishedTrialError as error:
+            raise TakenOver(TAKEN_OVER) from error
+
+
+def handle_of(address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> Handle:
+    """The handle of a study's trial, for the job that runs it.
+
+    Args:
+        address: Address of the study's storage; None if that is the memory of the process that made the study.
+        study: Name of the study.
+        number: Number of the trial.
+        pruner: Decides whether the trial goes on; None if nothing stops it.
+    """
+    if address is None and not has_study(None, study):
+        return NoHandle()
+    return StoredHandle(address, study, number, pruner)
