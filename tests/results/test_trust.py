@@ -30,8 +30,8 @@ def test_the_interval_how_many_it_was_picked_from_and_the_selection_bias_are_tol
         "picked from 20 trials by these same examples: expected selection bias 0.07 points (by the 10 that finished)",
     ]
     assert trust.in_words([CHOSEN._replace(num_candidates=10)])[1].endswith("selection bias 0.07 points")
-    long = CHOSEN._replace(num_candidates=900, num_finished=400, num_compared=50)
-    assert trust.in_words([long])[1].endswith("(by the best 50 that finished; others practically never win)")
+    long = CHOSEN._replace(num_candidates=900, num_finished=400, num_compared=100)
+    assert trust.in_words([long])[1].endswith("(by the best 100 of the 400 that finished)")
 
 
 def test_what_is_not_known_is_not_made_up_and_examples_without_a_part_in_the_choice_are_named() -> None:

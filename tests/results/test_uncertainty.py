@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sweep.results.trust import MOST_CANDIDATES
 from sweep.results.uncertainty import LEVEL, compare, interval, interval_of_mean, selection_bias
 
 NUM_EXAMPLES = 2000
@@ -135,3 +136,10 @@ def test_a_mean_that_is_no_share_has_student_s_interval() -> None:
     assert (low + high) / 2 == pytest.approx(2.0)
     assert (high - low) / 2 == pytest.approx(4.302653 * 1 / math.sqrt(3), rel=1e-6)  # t(0.975, 2) of the tables
     assert interval_of_mean(scores[:1]) == (-math.inf, math.inf)
+
+
+def test_of_many_trials_the_best_hundred_tell_nearly_all_of_the_selection_bias() -> None:
+    correct = independent(np.random.default_rng(0), np.full(500, 0.9))
+    ranked = correct[np.argsort(-correct.mean(axis=1))]
+    of_all = selection_bias(ranked, num_resamples=300)
+    assert 0.95 * of_all < selection_bias(ranked[:MOST_CANDIDATES], num_resamples=300) <= of_all
