@@ -23,7 +23,7 @@ from sweep.record.runs import RunRecord, below, find_study
 from sweep.record.tags import STUDY_TAG
 from sweep.results.folder import foreign_files, own_folder_of, size_in_words, size_of
 from sweep.study import storage as storages
-from sweep.study.watch import beating_hosts, is_locked
+from sweep.study.activity import beating_hosts, is_locked
 
 JOURNAL = "optuna.journal"
 """The storage of a study that names no other, in its folder."""

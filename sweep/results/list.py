@@ -15,7 +15,7 @@ from sweep.results.folder import own_folder_of, size_in_words, size_of
 from sweep.results.known import job_of
 from sweep.results.summary import aligned
 from sweep.results.table import table_of
-from sweep.study.watch import is_locked
+from sweep.study.activity import is_locked
 
 HEADER = ("date", "state", "trials", "best", "size", "study")
 """Names come last, for they may be long and have to be copied whole."""

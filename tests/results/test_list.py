@@ -17,7 +17,7 @@ from sweep.record.runs import RunRecord, find_run, studies
 from sweep.record.tags import FOLDER_TAG, JOB_TAG, KIND_TAG, RUN_FILE, STUDY_TAG, TRIAL_TAG, objective_tags
 from sweep.results import delete
 from sweep.results import list as listing
-from sweep.study.study import find, open_storage
+from sweep.study.storage import find, open_storage
 
 
 @pytest.fixture
