@@ -24,7 +24,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import arguments, interrupts
+from sweep import interrupts
 from sweep import job as jobs
 from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
 from sweep.outcome import Ended
@@ -337,9 +337,7 @@ def register() -> None:
 
 
 def _command(name: str) -> str:
-    """The command line that goes on with this study: that of this process, with the study's name in it."""
-    if arguments.typed is not None:
-        return arguments.typed
+    """The command line of this process, with the study's name in it."""
     given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
     program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [Path(sys.argv[0]).name]
     return without_password(shlex.join([*program, *given, f"hydra.sweeper.study_name={name}"]))

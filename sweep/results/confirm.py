@@ -10,7 +10,6 @@ project names in its pyproject.toml.
 """
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from itertools import chain, count
@@ -20,9 +19,9 @@ from typing import NamedTuple
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import arguments, interrupts
+from sweep import interrupts
 from sweep.arguments import Parser
-from sweep.errors import SweepError, require, told_in_one_line, without_password
+from sweep.errors import SweepError, require, told_in_one_line
 from sweep.files import replacing
 from sweep.job import Job, Task
 from sweep.record.connect import connect
@@ -49,7 +48,7 @@ class Chosen(NamedTuple):
     settings: DictConfig
 
 
-def main(arguments_given: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser("confirm", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
@@ -59,8 +58,7 @@ def main(arguments_given: list[str] | None = None) -> None:
         "--trust", action="store_true", help="take recorded settings that name code (_target_), and have the job run it"
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to every job, or to hydra.sweeper")
-    words = sys.argv[1:] if arguments_given is None else arguments_given
-    options = parser.parse_intermixed_args(words)
+    options = parser.parse_intermixed_args(arguments)
     is_stopped = False
     with told_in_one_line(options.overrides):
         require(options.best >= 1, "--best", options.best, "must be 1 or more")
@@ -79,8 +77,6 @@ def main(arguments_given: list[str] | None = None) -> None:
         rows = [one.row for one in chosen]
         name = name_for(table, rows, options.seeds)
         folder = write_config(table, chosen, options.seeds, name)
-        named = [] if options.study is not None else ["--study", table.name]  # by which it means the same tomorrow
-        arguments.typed = without_password(shlex.join(["sweep", "confirm", *named, *words]))
         seeds = fresh_seeds(table, options.seeds)
         try:
             train(task, folder, job, rows, seeds, options.overrides)

@@ -126,7 +126,7 @@ def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_f
     assert kept.read_text() in finished.out
     assert "Confirmed with fresh seeds" in (folder / "found" / "report.html").read_text()
     assert len(list((folder / "found" / "confirm" / "settings").iterdir())) == 2
-    assert "go on with it: sweep confirm --study found --best 2 --seeds 2 hydra.sweeper.n_jobs=1\n" in finished.out
+    assert "1 trial at a time; the same command goes on with it\n" in finished.out
 
     # The same again means the same study, not the newer one that confirms it, and finds all trials done.
     finished = project.run("confirm", *arguments)
