@@ -24,7 +24,7 @@ from scipy.stats import qmc
 
 from sweep.digits import train as digits
 from sweep.digits.job import DIGITS
-from sweep.job import Goal
+from sweep.goal import Goal
 from sweep.plugin.sweeper import register
 from sweep.record.run import NoRun
 from sweep.running import carry_out

@@ -25,8 +25,9 @@ from mlflow.entities import Param, RunTag
 from mlflow.tracking import MlflowClient
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from sweep.description import Metric
 from sweep.hooks import Kept, PerExample
-from sweep.job import Job, Metric
+from sweep.job import Job
 from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
 from sweep.record.runs import RunRecord, find_run

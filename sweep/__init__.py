@@ -22,10 +22,11 @@ OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=
 
 try:
     # The names above must be known first.
+    from sweep.description import Dataset, Metric
     from sweep.errors import Pruned, Stopped, SweepError, explain, in_one_line, one_of, require
     from sweep.files import expanded, replacing
     from sweep.hooks import Kept, PerExample, Section, Verified
-    from sweep.job import Dataset, Job, Metric
+    from sweep.job import Job
     from sweep.plain import plain_settings, plain_yaml
     from sweep.trial import Trial, trial
 except KeyboardInterrupt:

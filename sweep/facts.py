@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.errors import SweepError, in_one_line
 
 if TYPE_CHECKING:
-    from sweep.job import Job
+    from sweep.description import Description
 
 MOST_CHARACTERS = 8000
 """How much of it is recorded and read: MLflow takes a tag of that length."""
@@ -25,14 +25,14 @@ NAMES = ("named_by", "free", "not_settings", "model_files")
 KEYS = ("seed", "threads", "num_steps")
 
 
-def to_text(job: "Job") -> str:
+def to_text(job: "Description") -> str:
     """What `job` says that is data, as JSON; what it leaves as it is by default is left out.
 
     Metrics that would make it longer than a tag can be are left out too, the last ones first.
     """
-    from sweep.job import Job, Metric
+    from sweep.description import Description, Metric
 
-    default, plain = Job(), asdict(Metric())
+    default, plain = Description(), asdict(Metric())
     fields = (*NAMES, *KEYS, "step", "circumstances")
     said = {name: getattr(job, name) for name in fields if getattr(job, name) != getattr(default, name)}
     metrics = {
@@ -49,7 +49,7 @@ def to_text(job: "Job") -> str:
 
 
 def read(text: str) -> dict[str, Any]:
-    """The fields of a `Job` that `to_text` wrote; what it does not know is left out.
+    """The fields of a `Description` that `to_text` wrote; what it does not know is left out.
 
     Raises:
         SweepError: It is damaged, so whoever recorded it is not this project.
@@ -89,7 +89,7 @@ def _mapping(given: object) -> Mapping[str, Any]:
 
 
 def _metrics(given: object) -> dict[str, Any]:
-    from sweep.job import Metric
+    from sweep.description import Metric
 
     _require(len(_mapping(given)) <= MOST_METRICS, len(_mapping(given)), "too many metrics")
     found = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sweep.errors import SweepError, one_of, require
 
 if TYPE_CHECKING:
-    from sweep.job import Job
+    from sweep.description import Description
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVE = "objective"
@@ -33,8 +33,8 @@ class Goal(NamedTuple):
     """Name of a metric that the job logs to MLflow by itself and by which its trials are pruned."""
 
 
-def goal_of(job: Job, settings: Mapping[str, Any], experiment: str, in_study: bool) -> Goal:
-    """The goal that is set under hydra.sweeper for `job`; see `Job.goal`.
+def goal_of(job: Description, settings: Mapping[str, Any], experiment: str, in_study: bool) -> Goal:
+    """The goal that is set under hydra.sweeper for `job`; see `Description.goal`.
 
     Raises:
         SweepError: The job has no such metric, or it is not known which way one is better.
@@ -54,7 +54,7 @@ def goal_of(job: Job, settings: Mapping[str, Any], experiment: str, in_study: bo
     )  # fmt: skip
 
 
-def _directions(job: Job, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
+def _directions(job: Description, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
     """Which way each objective is better: as the job says, else as `given`; empty where that is not needed.
 
     Raises:

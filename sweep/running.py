@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import interrupts
+from sweep.description import Description, Task, flatten
 from sweep.errors import Stopped, SweepError, without_password
 from sweep.files import replacing
-from sweep.job import Job, Task, flatten
 from sweep.study.progress import say_at_once
 from sweep.trial import CONFIG_FILE, Trial
 
@@ -30,7 +30,7 @@ OURS = "sweep.plugin.sweeper."
 """How the names of our sweepers begin; under another's a job runs as a single one."""
 
 
-def run_job(job: Job, task: Task, cfg: DictConfig) -> float | list[float] | None:
+def run_job(job: Description, task: Task, cfg: DictConfig) -> float | list[float] | None:
     """Run `task`, what `job` tells of, on the composed `cfg`, as a trial of the study that Hydra is in or by itself.
 
     Returns:
@@ -50,7 +50,7 @@ def run_job(job: Job, task: Task, cfg: DictConfig) -> float | list[float] | None
         sys.exit(f"error: {error}")
 
 
-def _run_by_itself(job: Job, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
+def _run_by_itself(job: Description, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
     from sweep.record import mirror
 
     job.checked(cfg)  # before anything is recorded
@@ -62,7 +62,7 @@ def _run_by_itself(job: Job, task: Task, cfg: DictConfig, settings: Any) -> floa
     )
 
 
-def _run_in_study(job: Job, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
+def _run_in_study(job: Description, task: Task, cfg: DictConfig, settings: Any) -> float | list[float] | None:
     from sweep.record import mirror
     from sweep.study.handle import handle_of
     from sweep.study.pruners import build_pruner

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.description import Description
 from sweep.errors import Stopped, SweepError
-from sweep.job import Goal, Job
+from sweep.goal import Goal
 from sweep.outcome import raise_as
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Trial:
 
     def __init__(
         self,
-        job: Job,
+        job: Description,
         goal: Goal,
         folder: Path,
         *,

@@ -10,9 +10,10 @@ from test_transformers import Pruning
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from sweep.description import Metric
 from sweep.errors import Pruned, SweepError
 from sweep.goal import Goal
-from sweep.job import Job, Metric
+from sweep.job import Job
 from sweep.lightning import ReportToTrial
 from sweep.trial import Trial
 

@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 import sweep
-from sweep.job import Goal, Job, flatten
+from sweep.description import flatten
+from sweep.goal import Goal
+from sweep.job import Job
 from sweep.outcome import Outcome
 from sweep.record.runs import RunRecord
 from sweep.record.tags import OVERRIDES_TAG, overrides_tag

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from sweep.description import Dataset, Description
 from sweep.errors import SweepError, explain
-from sweep.job import Dataset, Goal, Job
+from sweep.goal import Goal
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +35,7 @@ class Checked(NamedTuple):
     """The data of all of them; None if they differ, or the job does not say."""
 
 
-def check_jobs(job: Job, loader: ConfigLoader, config: DictConfig, searched: Space) -> Checked:
+def check_jobs(job: Description, loader: ConfigLoader, config: DictConfig, searched: Space) -> Checked:
     """See that a job can be trained with each value of a space, and with the shortest of the lists that it searches.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep.description import Description
 from sweep.errors import SweepError, in_one_line, require
-from sweep.job import Job
 from sweep.plugin.settings import Settings
 from sweep.plugin.workers import WorkerLauncher
 
@@ -135,7 +135,7 @@ def runs_in_process(launcher: Any) -> bool:
     return type(launcher).__name__ == "BasicLauncher"
 
 
-def share_of_cores(launcher: Any, job: Job, composed: DictConfig, num_slots: int) -> list[str]:
+def share_of_cores(launcher: Any, job: Description, composed: DictConfig, num_slots: int) -> list[str]:
     """The override that keeps several jobs on this machine from fighting over its cores, where it is needed."""
     if (
         num_slots == 1

@@ -13,8 +13,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweep import project
+from sweep.description import Description
 from sweep.errors import SweepError, require, without_password
-from sweep.job import Job
 
 HYDRAS_FOLDER = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 """Where Hydra puts a sweep if nobody says where."""
@@ -24,7 +24,7 @@ TAKEN_NAMES = ("runs", "best", "visualize", "predict")
 """Folders that are made beside those of studies."""
 
 
-def names_of(job: Job, config: DictConfig) -> list[str]:
+def names_of(job: Description, config: DictConfig) -> list[str]:
     """What the name of a study begins with that is given none."""
     found = [str(OmegaConf.select(config, key)) for key in job.named_by] or [config.hydra.job.name]
     return [re.sub(r"[^\w.-]", "-", one) for one in found]

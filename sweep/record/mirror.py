@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from sweep.description import Dataset
 from sweep.files import replacing
-from sweep.job import Dataset, Goal
+from sweep.goal import Goal
 from sweep.outcome import FINISHED, Ended, Outcome
 from sweep.record.connect import connect
 from sweep.record.lifecycle import adopting, close_run, complete, end_children, open_run, reopen

@@ -13,8 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from sweep.description import Description
 from sweep.errors import SweepError, in_one_line, printable
-from sweep.job import Job
 from sweep.record.runs import RunRecord, find_run, quoted
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG
 
@@ -35,7 +35,7 @@ class Registered(NamedTuple):
     """Why it is, or is not, the champion."""
 
 
-def register(run: RunRecord, name: str, job: Job) -> Registered:
+def register(run: RunRecord, name: str, job: Description) -> Registered:
     """Make the model of `run`, of a `job`, a version of `name`, the champion if it is better than the present one.
 
     A run is registered once: again, its version is found and compared anew. Where no version is the champion, the
@@ -119,7 +119,7 @@ def _value_of(version: ModelVersion) -> float:
         ) from error
 
 
-def _measure(run: RunRecord, job: Job) -> str:
+def _measure(run: RunRecord, job: Description) -> str:
     """What the value of `run` is compared by: its objective, with the settings that decide on which examples.
 
     Values on other examples are not compared.

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from sweep.arguments import study_command
 from sweep.errors import SweepError, printable
 from sweep.files import is_name
-from sweep.job import OBJECTIVE
+from sweep.goal import OBJECTIVE
 from sweep.outcome import INTERRUPTED, Outcome, State
 from sweep.record.place import get_run
 from sweep.record.tags import (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweep.job import Metric
+from sweep.description import Metric
 
 LOG_TICKS = ((1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0,))
 """What may be written on a logarithmic axis, times the powers of ten: the first of these that are not too many."""

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 from sweep import project
 from sweep.arguments import Parser, path_given
+from sweep.description import Description
 from sweep.errors import SweepError, told_in_one_line
 from sweep.hooks import Verified
-from sweep.job import Job
 from sweep.record import registry
 from sweep.record.connect import connect
 from sweep.record.files import download, download_model, files_of
@@ -113,7 +113,7 @@ def find(options: argparse.Namespace) -> RunRecord:
     return best
 
 
-def fetch(run: RunRecord, job: Job, folder: Path, trust: bool = False) -> Fetched:
+def fetch(run: RunRecord, job: Description, folder: Path, trust: bool = False) -> Fetched:
     """Download the model of `run` into `folder`, and have its `job` check it.
 
     Only when the job finds it as good as recorded does it take the place of what an earlier fetch left in `folder`.

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
+from sweep.description import Description
 from sweep.errors import SweepError, explain, in_one_line, without_password
-from sweep.job import Job
 from sweep.record.pages import where_to_look
 from sweep.record.run import Run
 from sweep.record.runs import find_run
@@ -54,7 +54,7 @@ def composed_text(config: DictConfig) -> str:
 def conclude(
     run: Run,
     dimensions: Mapping[str, BaseDistribution] | None = None,
-    job: Job | None = None,
+    job: Description | None = None,
     failure: Exception | None = None,
     files: Sequence[Path] = (),
 ) -> str:

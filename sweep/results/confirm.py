@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import interrupts
 from sweep.arguments import Parser
+from sweep.description import Description, Task
 from sweep.errors import SweepError, require, told_in_one_line
 from sweep.files import replacing
-from sweep.job import Job, Task
 from sweep.record.connect import connect
 from sweep.record.files import read_text
 from sweep.record.run import MLflowRun
@@ -117,7 +117,7 @@ def choose(table: StudyTable, most: int, trust: bool = False) -> list[Chosen]:
     return list(chosen.values())
 
 
-def _compared(settings: DictConfig, job: Job) -> str:
+def _compared(settings: DictConfig, job: Description) -> str:
     apart = tuple(key for key in (job.seed, job.threads, *job.free) if key)
     return repr({key: value for key, value in flat(settings).items() if not key.startswith(apart)})
 
@@ -210,7 +210,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def train(
-    task: Task, folder: Path, job: Job, chosen: Sequence[TrialRow], seeds: Sequence[int], overrides: Sequence[str]
+    task: Task,
+    folder: Path,
+    job: Description,
+    chosen: Sequence[TrialRow],
+    seeds: Sequence[int],
+    overrides: Sequence[str],
 ) -> None:
     """Run the study whose configs lie in `folder`, as the job's own program would, in this process.
 

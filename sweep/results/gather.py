@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep.description import Description
 from sweep.errors import SweepError
 from sweep.hooks import Section
-from sweep.job import Job
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, curve_of
 from sweep.results import trust
@@ -99,7 +99,7 @@ def _edges(table: StudyTable) -> list[str]:
     ]
 
 
-def _is_allowed(job: Job, settings: DictConfig, key: str, value: float) -> bool:
+def _is_allowed(job: Description, settings: DictConfig, key: str, value: float) -> bool:
     """Whether the job could be trained with another `value`: a dropout below 0 could not."""
     key = key.lstrip("+")
     try:

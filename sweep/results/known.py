@@ -5,14 +5,14 @@ from pathlib import Path
 
 from sweep import job as jobs
 from sweep import project
+from sweep.description import Description, Task
 from sweep.errors import SweepError
-from sweep.job import Job, Task
 from sweep.record import files, runs
 from sweep.record.runs import RunRecord
 from sweep.record.tags import JOB_TAG, OBJECTIVE_TAG, PARENT_TAG
 
 
-def job_of(run: RunRecord) -> Job:
+def job_of(run: RunRecord) -> Description:
     """What the job of `run`, a study, a trial or a single run, says about itself.
 
     That is the job that the person's own project names, if it measures what the run was after; else what was recorded
@@ -23,18 +23,18 @@ def job_of(run: RunRecord) -> Job:
     """
     task = project.task()
     own = getattr(task, "sweep_job", None)
-    if isinstance(own, Job) and measures(own, run):
+    if isinstance(own, Description) and measures(own, run):
         return own
     recorded = run.tags.get(JOB_TAG)
     if not recorded and (parent := run.tags.get(PARENT_TAG)):
         recorded = runs.find_run(parent).tags.get(JOB_TAG)
     if not recorded:
-        return Job()
+        return Description()
     with runs.naming(run):
-        return Job.from_facts(recorded)
+        return Description.from_facts(recorded)
 
 
-def own_job(run: RunRecord) -> tuple[Task, Job]:
+def own_job(run: RunRecord) -> tuple[Task, Description]:
     """The function of the job that the person's own project names, by which `run` is trained again, and its job.
 
     Raises:
@@ -55,7 +55,7 @@ def own_job(run: RunRecord) -> tuple[Task, Job]:
     return task, job
 
 
-def measures(job: Job, run: RunRecord) -> bool:
+def measures(job: Description, run: RunRecord) -> bool:
     """Whether `job` can have recorded `run`: it measures what that was after."""
     return not job.metrics or OBJECTIVE_TAG not in run.tags or set(run.objectives) <= job.metrics.keys()
 

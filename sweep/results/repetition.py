@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sweep.job import Job
+from sweep.description import Description
 from sweep.record.runs import RunRecord, history_of
 from sweep.record.tags import COMMIT_TAG, DIRTY_TAG
 from sweep.results.known import KeptRun
@@ -48,7 +48,7 @@ def ending_of(run: RunRecord) -> str:
     return FINISHED if run.outcome is None or run.outcome.state == "finished" else run.outcome.reason
 
 
-def compare(then: RunRecord, now: RunRecord, ended: str, job: Job) -> Repetition:
+def compare(then: RunRecord, now: RunRecord, ended: str, job: Description) -> Repetition:
     """Every metric after every step, and what was kept, of two runs.
 
     Args:
@@ -72,7 +72,7 @@ def compare(then: RunRecord, now: RunRecord, ended: str, job: Job) -> Repetition
     )
 
 
-def _measured(run: RunRecord, job: Job) -> dict[str, dict[int, float]]:
+def _measured(run: RunRecord, job: Description) -> dict[str, dict[int, float]]:
     """The metrics of `run` by step; of what stays the same, which versions before recorded at each, the first value."""
     return {
         name: dict(sorted(values.items())[:1]) if job.metric(name).is_constant else values
@@ -93,7 +93,7 @@ def differing_metrics(then: History, now: History) -> list[MetricDifference]:
     return found
 
 
-def why(then: RunRecord, now: RunRecord, job: Job) -> list[str]:
+def why(then: RunRecord, now: RunRecord, job: Description) -> list[str]:
     """What may make two runs of the same settings differ, from what is recorded of both."""
     reasons, unknown = [], []
     for key, what in {COMMIT_TAG: "the code", **job.circumstances}.items():

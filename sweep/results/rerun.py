@@ -17,8 +17,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sweep.arguments import Parser
+from sweep.description import Description, Task
 from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
-from sweep.job import Goal, Job, Task
+from sweep.goal import Goal
 from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
 from sweep.record.runs import RunRecord, experiment_of, find_run, history_of, naming, trials_of
@@ -106,7 +107,9 @@ def _instead_of_copy(run: RunRecord) -> str:
     return f"its twin was: sweep rerun {twin.run_id}" if twin else f"trial {number} was, which is gone"
 
 
-def rerun(run: RunRecord, task: Task, job: Job, folder: Path, trust: bool = False) -> tuple[RunRecord, Repetition]:
+def rerun(
+    run: RunRecord, task: Task, job: Description, folder: Path, trust: bool = False
+) -> tuple[RunRecord, Repetition]:
     """Train `run` again, record that beside it, and compare the two.
 
     A run that was stopped is trained up to the step it reached; one that failed, until it fails again.
@@ -147,7 +150,7 @@ def rerun(run: RunRecord, task: Task, job: Job, folder: Path, trust: bool = Fals
     return again, compare(run, again, ended, job)
 
 
-def _require_same_data(run: RunRecord, job: Job, settings: DictConfig) -> None:
+def _require_same_data(run: RunRecord, job: Description, settings: DictConfig) -> None:
     dataset = job.dataset(settings)
     if dataset is not None and dataset.digest != run.digest:
         raise SweepError(

@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep.description import Description, flatten
 from sweep.errors import SweepError, in_one_line, require
-from sweep.job import Job, flatten
 from sweep.plain import plain_settings
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming
@@ -29,7 +29,9 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
             raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
 
 
-def settings_again(run: RunRecord, job: Job, trust: bool = False, tags: Mapping[str, str] | None = None) -> DictConfig:
+def settings_again(
+    run: RunRecord, job: Description, trust: bool = False, tags: Mapping[str, str] | None = None
+) -> DictConfig:
     """The settings with which `job` trains `run` again.
 
     Args:

@@ -16,8 +16,8 @@ from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweep.description import Description, Metric
 from sweep.errors import SweepError
-from sweep.job import Job, Metric
 from sweep.outcome import Outcome
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming, trials_of
@@ -93,7 +93,7 @@ class StudyTable:
 
     study: RunRecord
     """Its parent run."""
-    job: Job
+    job: Description
     """What the job of its trials says about itself."""
     dimensions: Mapping[str, BaseDistribution]
     """What was searched, by key."""
@@ -222,7 +222,7 @@ def _empty_study(directions: Sequence[str]) -> optuna.Study:
 
 
 def table_of(
-    study: RunRecord, job: Job | None = None, dimensions: Mapping[str, BaseDistribution] | None = None
+    study: RunRecord, job: Description | None = None, dimensions: Mapping[str, BaseDistribution] | None = None
 ) -> StudyTable:
     """The table of `study`, from MLflow alone.
 
@@ -240,7 +240,7 @@ def table_of(
 
 
 def of_runs(
-    study: RunRecord, job: Job, dimensions: Mapping[str, BaseDistribution], runs: Sequence[RunRecord]
+    study: RunRecord, job: Description, dimensions: Mapping[str, BaseDistribution], runs: Sequence[RunRecord]
 ) -> StudyTable:
     """The table of `study` with the trials that `runs` are."""
     rows = [_row(run, study.objectives, dimensions) for run in runs]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sweep.description import Metric
 from sweep.errors import SweepError
 from sweep.hooks import PerExample
-from sweep.job import Metric
 from sweep.record.runs import RunRecord, naming
 from sweep.results.known import KeptRun
 from sweep.results.table import StudyTable, TrialRow

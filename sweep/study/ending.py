@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 
+from sweep.description import Description
 from sweep.errors import SweepError
 from sweep.files import replacing
-from sweep.job import Job
 from sweep.outcome import Ended
 from sweep.study.study import Study
 from sweep.study.trials import COPY_OF, ERROR, outcome_of
@@ -27,7 +27,7 @@ def best_trials(study: Study) -> list[FrozenTrial]:
         return []
 
 
-def in_words(job: Job, objectives: Sequence[str], values: Sequence[float]) -> str:
+def in_words(job: Description, objectives: Sequence[str], values: Sequence[float]) -> str:
     """The `values` of the objectives as a person reads them."""
     return job.in_words(dict(zip(objectives, values, strict=True)))
 
@@ -37,7 +37,7 @@ def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
     return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
 
 
-def tell_best(study: Study, job: Job, objectives: Sequence[str], results: Path) -> str:
+def tell_best(study: Study, job: Description, objectives: Sequence[str], results: Path) -> str:
     """The best trials in words, and where the file with the `results` is."""
     lines = [
         f"best    trial {trial.number}: {in_words(job, objectives, trial.values)}  "

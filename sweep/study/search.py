@@ -13,8 +13,8 @@ import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.description import Description
 from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
-from sweep.job import Job
 from sweep.outcome import Ended
 from sweep.study.ending import best_trials, ended, in_words
 from sweep.study.progress import Counts, Progress, Running, Standing
@@ -49,7 +49,7 @@ class Search:
     def __init__(
         self,
         study: Study,
-        job: Job,
+        job: Description,
         objectives: Sequence[str],
         num_steps: Any,
         launch: Run,

@@ -13,6 +13,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from sweep import project
+from sweep.description import flatten
 from sweep.digits import config, train
 from sweep.digits.config import Config
 from sweep.digits.datasets import DigitsConfig
@@ -20,7 +21,6 @@ from sweep.digits.job import DIGITS, METRICS
 from sweep.digits.models import MLPConfig
 from sweep.digits.optimizers import AdamWConfig
 from sweep.errors import SweepError
-from sweep.job import flatten
 from sweep.study.pruners import build_pruner
 
 CONF = ROOT / "conf"

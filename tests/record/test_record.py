@@ -16,7 +16,7 @@ import sqlalchemy
 from conftest import PROCESSES, ROOT, Project, free_port, wait_for_answer
 
 from sweep.errors import RecordError, Stopped, SweepError, TakenOver, concerns_record
-from sweep.job import Goal
+from sweep.goal import Goal
 from sweep.outcome import INTERRUPTED, Ended, Outcome
 from sweep.record import connect as connecting
 from sweep.record import mirror

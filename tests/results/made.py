@@ -5,7 +5,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from sweep.job import Job, Metric
+from sweep.description import Metric
+from sweep.job import Job
 from sweep.record.runs import RunRecord
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.results.table import StudyTable, of_runs

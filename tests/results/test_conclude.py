@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.digits.config import Config
 from sweep.digits.job import DIGITS
-from sweep.job import Goal
+from sweep.goal import Goal
 from sweep.outcome import FINISHED, INTERRUPTED, Ended, Outcome
 from sweep.record import mirror
 from sweep.record.connect import connect

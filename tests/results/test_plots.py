@@ -8,7 +8,8 @@ import pytest
 from made import JOB, run, table
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweep.job import Job, Metric
+from sweep.description import Metric
+from sweep.job import Job
 from sweep.results import page, plots
 from sweep.results.axes import Scale, ticks_of
 from sweep.results.page import Plot

@@ -8,9 +8,9 @@ import pytest
 from made import JOB, run, table
 from numpy.typing import NDArray
 
+from sweep.description import Metric
 from sweep.errors import SweepError
 from sweep.hooks import Kept, PerExample
-from sweep.job import Metric
 from sweep.record.runs import RunRecord
 from sweep.results import trust
 from sweep.results.table import StudyTable
