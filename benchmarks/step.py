@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweep.digits import data, loop
+from sweep.digits.batches import ImageBatches, training_loader
 from sweep.digits.classifier import build_classifier
 from sweep.digits.config import Config, compose
 
@@ -81,8 +82,8 @@ def measure(config: Config, precision: str) -> StepRate:
     dtype = loop.pick_precision(precision, torch.device("cpu"))
     dataset = data.load(config.data)
     classifier = build_classifier(config, dataset.mean, dataset.std)
-    images = data.ImageBatches(dataset.splits.train, classifier.transform, config.data.shift)
-    batches = Interleaved(data.training_loader(images, config.data.batch_size, config.seed), dtype)
+    images = ImageBatches(dataset.splits.train, classifier.transform, config.data.shift)
+    batches = Interleaved(training_loader(images, config.data.batch_size, config.seed), dtype)
     optimizer = config.optimizer.build(classifier.network.parameters())
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(batches))
     epochs = loop.fit(

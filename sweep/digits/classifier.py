@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from sweep import SweepError, in_one_line
+from sweep.digits import batches
 from sweep.digits import config as configs
-from sweep.digits import data
 from sweep.digits.config import Config
 
 WEIGHTS_FILE = "weights.pt"
@@ -20,16 +20,16 @@ CONFIG_FILE = "config.yaml"
 class Classifier(nn.Sequential):
     """The network with its preprocessing before it: takes images (B, C, H, W) in [0, 1], gives logits."""
 
-    transform: data.ImageTransform
+    transform: batches.ImageTransform
     network: nn.Module
 
-    def __init__(self, transform: data.ImageTransform, network: nn.Module) -> None:
+    def __init__(self, transform: batches.ImageTransform, network: nn.Module) -> None:
         super().__init__(OrderedDict(transform=transform, network=network))
 
 
 def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Classifier:
     """The untrained classifier of `config`, which normalises by `mean` and `std`."""
-    transform = data.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
+    transform = batches.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
     return Classifier(transform, config.model.build(config.data.image_shape, len(config.data.classes)))
 
 

@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep import SweepError, explain, one_of, plain_settings, require
-from sweep.digits import CONF, data, models, optimizers
+from sweep.digits import CONF, datasets, models, optimizers
 from sweep.digits.job import METRICS
 
 GROUPS: dict[str, type] = {
     "model": models.ModelConfig,
     "optimizer": optimizers.OptimizerConfig,
-    "data": data.DataConfig,
+    "data": datasets.DataConfig,
 }
 
 LONGEST_EXPERIMENT = 200
@@ -56,7 +56,7 @@ class Config:
 
     model: models.ModelConfig
     optimizer: optimizers.OptimizerConfig
-    data: data.DataConfig
+    data: datasets.DataConfig
     tracking: TrackingConfig
 
     epochs: int
@@ -159,13 +159,13 @@ def _class_named(base: type, name: str, group: str) -> type:
     return classes[name]
 
 
-def data_class(name: str) -> type[data.DataConfig]:
+def data_class(name: str) -> type[datasets.DataConfig]:
     """The settings of the data set called `name`.
 
     Raises:
         SweepError: There is none.
     """
-    return _class_named(data.DataConfig, name, "data")
+    return _class_named(datasets.DataConfig, name, "data")
 
 
 def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from sweep import Kept, SweepError, Verified, pytorch
+from sweep.digits import batches, data, datasets, exported, loop
 from sweep.digits import config as configs
-from sweep.digits import data, exported, loop
 from sweep.digits.classifier import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -62,14 +62,14 @@ def verify(folder: Path, kept: Kept, trust: bool) -> Verified:
     return Verified(how_to_load(folder, settings), doubt)
 
 
-def _replace_model(classifier: Classifier, settings: data.DataConfig, folder: Path) -> str:
+def _replace_model(classifier: Classifier, settings: datasets.DataConfig, folder: Path) -> str:
     """Make the MLflow model in `folder` anew from `classifier`.
 
     Returns:
         Why the one that was there may be another, empty if it is the same.
     """
     logged = folder / MODEL_FOLDER
-    test = data.ImageBatches(data.load(settings).splits.test)
+    test = batches.ImageBatches(data.load(settings).splits.test)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as temporary:
         made = Path(temporary) / MODEL_FOLDER
         pytorch.save_model(classifier, test[torch.arange(2)][0], made)
@@ -85,13 +85,13 @@ def _replace_model(classifier: Classifier, settings: data.DataConfig, folder: Pa
     return doubt
 
 
-def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float:
+def score(model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> float:
     """Accuracy on the test set of a `model`, in evaluation mode, that takes images in [0, 1]."""
     test = data.load(settings).splits.test
-    return loop.evaluate(model, data.evaluation_loader(data.ImageBatches(test))).accuracy
+    return loop.evaluate(model, batches.evaluation_loader(batches.ImageBatches(test))).accuracy
 
 
-def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> None:
+def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> None:
     """Score `model`, which is `what` of the run, and print that it is as good as recorded, or raise a SweepError."""
     recorded = kept.metrics.get(METRIC, math.nan)
     if not math.isfinite(recorded):
@@ -107,7 +107,7 @@ def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], 
     print(f"{what:12}  {METRIC} {accuracy:.2%}, as recorded")
 
 
-def how_to_load(folder: Path, settings: data.DataConfig) -> str:
+def how_to_load(folder: Path, settings: datasets.DataConfig) -> str:
     """What to type to use the model in `folder`, which takes images like those of `settings`."""
     shape = ", ".join(map(str, settings.image_shape))
     return f"""\

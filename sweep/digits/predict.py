@@ -24,7 +24,7 @@ from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import config, handwriting
 from sweep.digits.classifier import CONFIG_FILE, WEIGHTS_FILE, Classifier, load_classes, load_classifier
-from sweep.digits.data import MNISTConfig
+from sweep.digits.datasets import MNISTConfig
 from sweep.errors import SweepError, printable, told_in_one_line
 from sweep.files import expanded, replacing
 from sweep.record import registry

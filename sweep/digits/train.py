@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 import sweep
 from sweep import SweepError, in_one_line, pytorch, replacing
+from sweep.digits import batches, data, loop, predictions
 from sweep.digits import config as configs
-from sweep.digits import data, loop, predictions
 from sweep.digits.classifier import WEIGHTS_FILE, build_classifier
 from sweep.digits.config import Config
 from sweep.digits.job import (
@@ -80,7 +80,7 @@ def train(cfg: DictConfig) -> None:
     loop.make_deterministic(config.seed, config.num_threads)
 
     dataset = data.load(config.data)
-    splits = data.Splits(*(data.to_device(split, device) for split in dataset.splits))
+    splits = data.Splits(*(batches.to_device(split, device) for split in dataset.splits))
     classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
     transform, network = classifier.transform, classifier.network
     train_loader, evaluation_loaders = _loaders(config, splits, transform)
@@ -128,7 +128,7 @@ def train(cfg: DictConfig) -> None:
         trial.folder / PREDICTIONS_FILE,
     )
     trial.keep(trial.folder / PREDICTIONS_FILE)
-    untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
+    untouched, _ = batches.ImageBatches(splits.test)[torch.arange(2, device=device)]
     pytorch.log_model(trial, classifier, untouched)
 
 
@@ -145,12 +145,12 @@ def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str
 
 
 def _loaders(
-    config: Config, splits: data.Splits, transform: data.ImageTransform
+    config: Config, splits: data.Splits, transform: batches.ImageTransform
 ) -> tuple[loop.Batches, dict[str, loop.Batches]]:
     """What to train on, and what to evaluate on by the name of its metrics."""
-    train = data.ImageBatches(splits.train, transform, config.data.shift)
+    train = batches.ImageBatches(splits.train, transform, config.data.shift)
     held_out = {"val": splits.val} if config.data.validation else {}
-    return data.training_loader(train, config.data.batch_size, config.seed), {
-        name: data.evaluation_loader(data.ImageBatches(images, transform))
+    return batches.training_loader(train, config.data.batch_size, config.seed), {
+        name: batches.evaluation_loader(batches.ImageBatches(images, transform))
         for name, images in (held_out | {"test": splits.test}).items()
     }

@@ -209,6 +209,8 @@ class StudySweeper(Sweeper):
             "jobs in other processes cannot see a study in the memory of this one, so none would be pruned; leave the "
             "storage as it is, or take hydra.sweeper.n_jobs=1 or hydra/sweeper/pruner=none",
         )
+        if not launchers.runs_in_process(launcher):
+            workers.require_sendable(self.task)
         if launcher is not self.launcher:
             self.launcher = launcher
             launcher.setup(hydra_context=self.hydra_context, task_function=self.task, config=self.config)

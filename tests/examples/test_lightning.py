@@ -78,7 +78,8 @@ def test_the_terminal_has_the_study_s_lines_and_what_lightning_prints_is_in_the_
 ) -> None:
     assert studied.err == ""
     assert "Seed set" not in studied.out
-    assert re.search(r"^trial +\d  pruned after epoch 1, val/accuracy \d+\.\d\d%", studied.out, re.MULTILINE)
+    told = r"^trial +\d  (pruned after epoch 1, )?val/accuracy \d+\.\d\d%  \d+\.\d s  \["
+    assert re.search(told, studied.out, re.MULTILINE)
     number = best_run(example).data.tags["sweep.trial"]
     said = (example.folder / "multirun" / "l" / number / "train.log").read_text()
     assert "Seed set to 0" in said

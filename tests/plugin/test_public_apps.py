@@ -105,9 +105,9 @@ STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialSta
 class App:
     """A foreign program in a folder of its own."""
 
-    def __init__(self, project: Project, env: dict[str, str], program: str, conf: str) -> None:
+    def __init__(self, project: Project, env: dict[str, str], program: str, conf: str, name: str = "my app") -> None:
         self.project, self.env = project, env
-        self.folder = project.folder / "my app"
+        self.folder = project.folder / name
         (self.folder / "conf").mkdir(parents=True)
         (self.folder / "pyproject.toml").touch()
         (self.folder / "app.py").write_text(program)

@@ -1,5 +1,7 @@
 """Programs that report nothing and log to MLflow by themselves, pruned by the metric that hydra.sweeper.watch names."""
 
+import re
+
 import pytest
 from conftest import Project
 from optuna.trial import TrialState
@@ -130,3 +132,34 @@ def test_an_unchanged_program_is_stopped_where_it_logs_the_metric_that_is_watche
         assert run.info.status == trial.info.status
         assert run.data.tags["sweep.trial"] == trial.data.tags["sweep.trial"]
         assert run.data.metrics["val/loss"] == trial.data.metrics["val/loss"]  # the report's curves come from there
+
+
+ELSEWHERE = """
+import hydra
+import mlflow
+
+@hydra.main(config_path="conf", config_name="config")
+def main(cfg):
+    mlflow.set_tracking_uri("sqlite:///elsewhere.db")
+    mlflow.log_metric("val/error", cfg.rate)
+    return cfg.rate
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_what_the_study_cannot_see_is_told_once_and_costs_no_trial(project: Project, installed: dict[str, str]) -> None:
+    app = App(project, installed, ELSEWHERE, CONF)
+    settings = ("hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=app", "hydra.sweeper.n_jobs=1")
+    out = app.search(*settings, "hydra.sweeper.watch=val/loss", "rate=choice(0.3,0.5)", "hydra.sweeper.n_trials=2")
+    assert [trial.state for trial in app.trials()] == [TrialState.COMPLETE] * 2
+    told, of_watch = re.findall(r"^note: (.*)$", out, re.MULTILINE)
+    assert of_watch.startswith("hydra.sweeper.watch=val/loss: ")
+    assert "the job sets MLflow's address to sqlite:///elsewhere.db" in told
+    app = App(project, installed, LOOP, CONF, "second app")
+    out = app.search(*settings, "hydra.sweeper.watch=val/los", "rate=choice(0.3,0.5)", "hydra.sweeper.n_trials=2")
+    (told,) = re.findall(r"^note: (.*)$", out, re.MULTILINE)
+    assert told == (
+        "hydra.sweeper.watch=val/los: the job logs no such metric to MLflow, so nothing is pruned; it logged val/loss"
+    )
