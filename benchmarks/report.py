@@ -42,7 +42,7 @@ from sweep.record.tags import (
 from sweep.results.gather import gather_for
 from sweep.results.report import write
 from sweep.results.table import table_of
-from sweep.study import space
+from sweep.study.dimensions import SPACE_FILE, to_json
 
 SCORES_FILE = "scores.npy"
 SPACE = {
@@ -68,7 +68,7 @@ def record_study(name: str, num_trials: int, num_examples: int = 10_000) -> RunR
     client, drawn = MlflowClient(), random.Random(0)
     tags = objective_tags(["val/score"], ["maximize"]) | {STUDY_TAG: name}
     with open_run("report", name, tags=tags | {KIND_TAG: "study", JOB_TAG: JOB.facts()}) as run:
-        run.log_text(space.to_json(SPACE), space.SPACE_FILE)
+        run.log_text(to_json(SPACE), SPACE_FILE)
         study = find_run(run.run_id)
     for number in range(num_trials):
         is_pruned = number > 0 and drawn.random() < SHARE_PRUNED

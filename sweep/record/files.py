@@ -23,11 +23,21 @@ def download(run: RunRecord, folder: Path, names: Iterable[str]) -> None:
     names = tuple(names)
     with _reading(f"run={run.run_id}: the files of {run.name}"):
         missing = set(names) - files_of(run)
-        for name in () if missing else names:
-            mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder))
+    for name in () if missing else names:
+        fetch(run, name, folder)
     if missing:
         lacking = ", ".join(sorted(missing))
         raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model (no {lacking})")
+
+
+def fetch(run: RunRecord, name: str, folder: Path) -> Path:
+    """Put the file `name`, which `run` is known to keep, into `folder`, and return where it is.
+
+    Raises:
+        RecordError: It cannot be read now.
+    """
+    with _reading(f"run={run.run_id}: the {name} of {run.name}"):
+        return Path(mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder)))
 
 
 def download_model(model_id: str, folder: Path) -> None:
@@ -53,7 +63,7 @@ def read_text(run: RunRecord, file: str) -> str | None:
         if file not in files_of(run):
             return None
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{file}", dst_path=folder))
+            path = fetch(run, file, Path(folder))
             try:
                 return path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:

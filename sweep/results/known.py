@@ -91,5 +91,5 @@ class KeptRun:
             return None
         path = Path(self._folder.name) / name
         if not path.exists():
-            files.download(self._run, Path(self._folder.name), [name])
+            files.fetch(self._run, name, Path(self._folder.name))
         return path
