@@ -1,4 +1,4 @@
-"""For jobs in PyTorch: keep a model with its trial, so that it loads without this project, and load it again."""
+"""For jobs in PyTorch: log a model with its trial, so that it loads without this project, and load it again."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from sweep.trial import Trial
 
 @failures_told
 def log_model(trial: Trial, model: nn.Module, example: torch.Tensor) -> None:
-    """Keep `model`, in evaluation mode, with the record of `trial`, if it has one.
+    """Log `model`, in evaluation mode, as an MLflow model of the run of `trial`, if that is recorded.
 
     Args:
         trial: The trial that trained it, which is not over yet.
@@ -45,10 +45,10 @@ def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
 
 
 def load_model(folder: Path) -> nn.Module:
-    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
+    """Load the MLflow model in `folder` as plain mlflow does, which runs whatever code is in it.
 
     Raises:
-        SweepError: It cannot be loaded.
+        SweepError: The model cannot be loaded.
     """
     try:
         return mlflow.pytorch.load_model(str(folder))
@@ -64,7 +64,7 @@ def _without_advice() -> Iterator[None]:
 
 
 def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
+    """Return the arguments that have MLflow save `model` as an exported program for inputs like `example`."""
     model = model.cpu().eval()
     example = example.cpu()
     with torch.inference_mode():
