@@ -1,7 +1,7 @@
 """The networks, each beside its settings.
 
 Adding one is a class, its config with `name` and `build`, conf/model/NAME.yaml with its values and
-conf/search/NAME.yaml with its search space. The README does it step by step.
+conf/search/NAME.yaml with its search space. docs/digits.md does it step by step.
 """
 
 from abc import ABC, abstractmethod
