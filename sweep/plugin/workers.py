@@ -63,7 +63,7 @@ class WorkerLauncher(Launcher):
         try:
             return [
                 worker.run(
-                    _Job(self._context, self._config, self._task, Singleton.get_state(), list(overrides), number)
+                    _Order(self._context, self._config, self._task, Singleton.get_state(), list(overrides), number)
                 )
                 for number, overrides in enumerate(job_overrides, start=initial_job_idx)
             ]
@@ -180,7 +180,7 @@ def _without_main() -> Iterator[_Program]:
 _STARTING = threading.Lock()
 
 
-class _Job(NamedTuple):
+class _Order(NamedTuple):
     context: HydraContext
     config: DictConfig
     task: TaskFunction
@@ -204,7 +204,7 @@ class _Worker:
         self._process: Any = None
         self._connection: Connection[Any, Any]
 
-    def run(self, job: _Job) -> JobReturn:
+    def run(self, job: _Order) -> JobReturn:
         if self._process is None:
             self._start()
         try:
@@ -261,7 +261,7 @@ def _die_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _run(job: _Job) -> JobReturn:
+def _run(job: _Order) -> JobReturn:
     """Run a job in this process as Hydra's own launchers do."""
     setup_globals()
     Singleton.set_state(job.singletons)

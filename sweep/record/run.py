@@ -165,7 +165,7 @@ class MLflowRun(Run):
     @failures_told
     def log_dataset(self, name: str, digest: str, origin: str) -> None:
         """Record which data set was used, and the address that it comes from."""
-        dataset = _Dataset(HTTPDatasetSource(origin), name=name, digest=digest)
+        dataset = _DatasetMeta(HTTPDatasetSource(origin), name=name, digest=digest)
         try:
             mlflow.log_input(dataset, context="training")
         except MlflowException:  # two trials that are the first to log it at once; the one that failed finds it made
@@ -188,12 +188,12 @@ class MLflowRun(Run):
 
     @failures_told
     def log_table(self, columns: Mapping[str, Sequence[Any]], file: str) -> None:
-        # In the form of mlflow.log_table, which adds to the rows that are there already.
         """Keep a table as the artifact `file`."""
+        # In the form of mlflow.log_table, which adds to the rows that are there already.
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         mlflow.log_text(json.dumps({"columns": list(columns), "data": rows}), file, run_id=self.run_id)
         MlflowClient().set_tag(self.run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": file, "type": "table"}]))
 
 
-class _Dataset(MetaDataset):
+class _DatasetMeta(MetaDataset):
     profile = None

@@ -175,7 +175,7 @@ def _running(one: Running, age: float) -> str:
     return f"trial {one.number}: {step}{tqdm.format_interval(age)}"
 
 
-class _Batches(Protocol):
+class _SizedIterable(Protocol):
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -186,7 +186,7 @@ class LongEpochs:
     The bar appears only where the job's own lines are shown: a trial of a study leaves the terminal to the study.
     """
 
-    def __init__(self, batches: "_Batches", epochs: int) -> None:
+    def __init__(self, batches: "_SizedIterable", epochs: int) -> None:
         self._batches, self._epochs = batches, epochs
         self._epoch = 0
 
