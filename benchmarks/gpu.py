@@ -16,7 +16,8 @@ import torch
 from studies import Task
 from torch import Tensor
 
-from sweep.digits import data, loop
+from sweep.digits import batches, data, loop
+from sweep.digits.classifier import build_classifier
 from sweep.digits.config import Config, compose
 
 GOAL = 0.99
@@ -31,12 +32,12 @@ class Training:
         self.config, self.device = config, device
         self.precision = loop.pick_precision(config.precision, device)
         dataset = data.load(config.data)
-        train, _, test = (data.to_device(split, device) for split in dataset.splits)
-        classifier = train.build_classifier(config, dataset.mean, dataset.std).to(device)
+        train, _, test = (batches.to_device(split, device) for split in dataset.splits)
+        classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
         self.network = classifier.network
-        images = data.ImageBatches(train, classifier.transform, config.data.shift)
-        self.batches = data.training_loader(images, config.data.batch_size, config.seed)
-        self.test = data.evaluation_loader(data.ImageBatches(test, classifier.transform))
+        images = batches.ImageBatches(train, classifier.transform, config.data.shift)
+        self.batches = batches.training_loader(images, config.data.batch_size, config.seed)
+        self.test = batches.evaluation_loader(batches.ImageBatches(test, classifier.transform))
         self.optimizer = config.optimizer.build(self.network.parameters())
         for group in self.optimizer.param_groups if capturable else []:
             group["capturable"] = True

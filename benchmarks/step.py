@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sweep.digits import data, loop, train
+from sweep.digits import data, loop
+from sweep.digits.batches import ImageBatches, training_loader
+from sweep.digits.classifier import build_classifier
 from sweep.digits.config import Config, compose
 
 SIZE = 1024
@@ -79,9 +81,9 @@ def measure(config: Config, precision: str) -> StepRate:
     loop.make_deterministic(config.seed, 1)
     dtype = loop.pick_precision(precision, torch.device("cpu"))
     dataset = data.load(config.data)
-    classifier = train.build_classifier(config, dataset.mean, dataset.std)
-    images = data.ImageBatches(dataset.splits.train, classifier.transform, config.data.shift)
-    batches = Interleaved(data.training_loader(images, config.data.batch_size, config.seed), dtype)
+    classifier = build_classifier(config, dataset.mean, dataset.std)
+    images = ImageBatches(dataset.splits.train, classifier.transform, config.data.shift)
+    batches = Interleaved(training_loader(images, config.data.batch_size, config.seed), dtype)
     optimizer = config.optimizer.build(classifier.network.parameters())
     scheduler = config.optimizer.build_scheduler(optimizer, config.epochs * len(batches))
     epochs = loop.fit(

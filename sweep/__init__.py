@@ -1,6 +1,7 @@
 """A hyperparameter sweep: Hydra composes training jobs, Optuna searches them, MLflow keeps the record.
 
-What a training job needs is here: `Job`, by which it says what it is; `trial()`, to which it reports; the exceptions.
+What a training job needs is here: `Job`, by which it says what it is; `trial()`, to which it reports; the exceptions;
+what its hooks are given and give; and what makes errors of one line, files that are whole, and safe reading.
 
 Importing any part of it, also in a launcher's worker process, makes two names known to the configs:
 `${project:NAME}`, the folder NAME under the project's root, whatever the working directory is, and
@@ -20,14 +21,18 @@ OmegaConf.register_resolver("project", lambda name: str(project.root() / name), 
 OmegaConf.register_resolver("half", lambda number: max(1, number // 2), replace=True)
 
 try:
-    from sweep.errors import Pruned, Stopped, SweepError  # the names above must be known first
+    # The names above must be known first.
+    from sweep.errors import Pruned, Stopped, SweepError, explain, in_one_line, one_of, require
+    from sweep.files import expanded, replacing
     from sweep.hooks import Kept, PerExample, Section, Verified
     from sweep.job import Dataset, Job, Metric
+    from sweep.plain import plain_settings, plain_yaml
     from sweep.trial import Trial, trial
 except KeyboardInterrupt:
     sys.exit(130)
 
 __all__ = [
     "Dataset", "Job", "Kept", "Metric", "PerExample", "Pruned", "Section", "Stopped", "SweepError", "Trial",
-    "Verified", "interrupts", "trial",
+    "Verified", "expanded", "explain", "in_one_line", "interrupts", "one_of", "plain_settings", "plain_yaml",
+    "replacing", "require", "trial",
 ]  # fmt: skip

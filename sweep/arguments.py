@@ -19,6 +19,10 @@ NO_CHANGE = ("hydra/sweeper=basic", "hydra/launcher=basic")
 """Choices that are made anyway."""
 
 
+typed: str | None = None
+"""The command line that a person has typed, where Hydra is given another; it goes on with what was interrupted."""
+
+
 class Parser(argparse.ArgumentParser):
     """Reads the words after `sweep VERB`; what is wrong with them ends the program with one line and status 1."""
 

@@ -10,10 +10,12 @@ import sys
 from sweep import interrupts, project
 
 VERBS = {
+    "list": ("sweep.results.list", "the studies that there are, newest first"),
     "report": ("sweep.results.report", "the best trial, the plots and the page of a study, once more"),
     "best": ("sweep.results.best", "fetch the best model, check its score, say how to load it"),
     "confirm": ("sweep.results.confirm", "train a study's best settings again with fresh seeds"),
     "rerun": ("sweep.results.rerun", "train a run again from its record, and compare bit for bit"),
+    "delete": ("sweep.results.delete", "delete a study: its runs, its files, its trials"),
     "predict": ("sweep.digits.predict", "read handwritten digits from image files"),
     "draw": ("sweep.digits.draw", "a page to draw a digit on, which the model reads"),
     "visualize": ("sweep.digits.visualize", "draw a data set, before and after its preprocessing"),

@@ -10,7 +10,7 @@ A job that says nothing works too; each field has a default.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,12 +18,10 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from sweep import facts, project
-from sweep.errors import SweepError, one_of, require
+from sweep.goal import OBJECTIVE as OBJECTIVE
+from sweep.goal import Goal as Goal
+from sweep.goal import goal_of
 from sweep.hooks import Kept, PerExample, Section, Verified
-
-DIRECTIONS = ("minimize", "maximize")
-OBJECTIVE = "objective"
-"""What the number is called that a job returns, where nobody has given it a name."""
 
 Task = Callable[[DictConfig], Any]
 
@@ -66,24 +64,6 @@ class Dataset(NamedTuple):
     """At most 36 characters that differ when the data differ."""
     address: str
     """Where they come from."""
-
-
-class Goal(NamedTuple):
-    """What a study or a single run is after, and how it is recorded; from the settings under hydra.sweeper."""
-
-    objectives: list[str]
-    directions: list[str]
-    """Which way each of the objectives is better; empty where a single run has not said."""
-    experiment: str
-    """Name of MLflow's experiment."""
-    is_recorded: bool
-    """Whether MLflow keeps a record."""
-    active_run: bool = True
-    """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
-    facts: str = ""
-    """What the job says about itself that is data, as `Job.facts` has it; recorded with it."""
-    watch: str | None = None
-    """Name of a metric that the job logs to MLflow by itself and by which its trials are pruned."""
 
 
 def _as_composed(cfg: DictConfig) -> object:
@@ -252,46 +232,7 @@ class Job:
         Raises:
             SweepError: The job has no such metric, or it is not known which way one is better.
         """
-        watch = settings.get("watch")
-        is_name = watch is None or (isinstance(watch, str) and bool(watch.strip()))
-        require(is_name, "hydra.sweeper.watch", watch, "the name of a metric that the job logs to MLflow, or null")
-        objectives = _names(settings.get("objective")) or list(self.metrics)[:1] or [watch or OBJECTIVE]
-        for objective in objectives:
-            known = not self.metrics or objective in self.metrics
-            require(known, "hydra.sweeper.objective", objective, one_of(self.metrics))
-        directions = self._directions(objectives, settings.get("direction"), in_study)
-        record = settings.get("record")
-        return Goal(
-            objectives, directions, str(settings.get("experiment") or experiment),
-            True if record is None else bool(record), self.active_run, self.facts(), watch,
-        )  # fmt: skip
-
-    def _directions(self, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
-        """Which way each objective is better: as the job says, else as `given`; empty where that is not needed.
-
-        Raises:
-            SweepError: It is not known, or is `given` otherwise than the job says.
-        """
-        key, named = "hydra.sweeper.direction", f"objective={','.join(objectives)}"
-        known = [self.metric(objective).direction for objective in objectives]
-        if given is None:
-            unknown = [one for one, way in zip(objectives, known, strict=True) if way is None]
-            if not unknown:
-                return [str(way) for way in known]
-            if not in_study:
-                return []
-            ways = ",".join(way or "minimize" for way in known)
-            raise SweepError(
-                f"{key}=null: whether {', '.join(unknown)} is to be minimized or maximized is not known; "
-                f"give {key}={ways if len(known) == 1 else f'[{ways}]'}, or maximize"
-            )
-        directions = _names(given)
-        right = len(directions) == len(known) and set(directions) <= set(DIRECTIONS)
-        told = ",".join(directions)
-        require(right, key, told, f"give minimize or maximize for each of {named}")
-        agrees = all(way in (None, one) for way, one in zip(known, directions, strict=True))
-        require(agrees, key, told, f"{named} means {','.join(way or 'either' for way in known)}; leave it null")
-        return directions
+        return goal_of(self, settings, experiment, in_study)
 
 
 def of(task: Any) -> Job:
@@ -317,11 +258,3 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for name, child in value.items():
         yield from _leaves(f"{key}.{name}" if key else str(name), child)
-
-
-def _names(given: Any) -> list[str]:
-    """One name or several, as a config has them."""
-    if given is None:
-        return []
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    return [str(getattr(one, "name", one)) for one in (given if several else [given])]

@@ -15,6 +15,7 @@ from torch import nn
 
 from sweep.errors import SweepError, in_one_line
 from sweep.record.run import failures_told
+from sweep.study.progress import LongEpochs as LongEpochs
 from sweep.trial import Trial
 
 

@@ -127,13 +127,29 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
     started = time.perf_counter()
     job = trial.job
     record_settings(trial, cfg)
-    with trial.current(), _watched(trial):
-        returned = _undecorated(task)(cfg)
+    try:
+        with trial.current(), _watched(trial):
+            returned = _undecorated(task)(cfg)
+    finally:
+        _tell_elsewhere(trial)
+    trial.note_unseen()
     values = trial.values(returned)
     trial.finish(values)
     told = job.in_words(dict(zip(trial.goal.objectives, values, strict=True)))
     log.info("%s  %s  %.1f s", trial.name if trial.study else "done:", told, time.perf_counter() - started)
     return values
+
+
+def _tell_elsewhere(trial: Trial) -> None:
+    if trial.run.run_id is None:
+        return
+    from sweep.record.connect import take_back
+
+    if elsewhere := take_back():
+        trial.note(
+            f"the job sets MLflow's address to {without_password(elsewhere)}, so what it logs there is not under its "
+            "study; set MLFLOW_TRACKING_URI to that for the whole command, and leave it out of the job"
+        )
 
 
 def _watched(trial: Trial) -> AbstractContextManager[None]:

@@ -165,6 +165,20 @@ class Trial:
         if tags:
             self.run.log_tags({key: str(value) for key, value in tags.items()})
 
+    def note(self, text: str) -> None:
+        """Tell the person who started the study, once, what the job did that is better done otherwise."""
+        log.warning("%s", text)
+        self._handle.note(text)
+
+    def note_unseen(self) -> None:
+        """Tell that the metric which the study watches has not been logged."""
+        watched = self.goal.watch
+        if watched is not None and watched not in self._seen | self._latest.keys():
+            logged = f"it logged {', '.join(sorted(self._seen))}" if self._seen else "it logged none"
+            self.note(
+                f"hydra.sweeper.watch={watched}: the job logs no such metric to MLflow, so nothing is pruned; {logged}"
+            )
+
     def keep(self, path: str | Path) -> None:
         """Keep a copy of the file at `path` with the trial's record."""
         self.run.log_file(Path(path))

@@ -25,7 +25,7 @@ from mlflow.tracking import MlflowClient
 
 from sweep import cli
 from sweep.digits import config
-from sweep.digits.data import MNISTConfig
+from sweep.digits.datasets import MNISTConfig
 from sweep.digits.job import DIGITS
 from sweep.plugin.sweeper import register
 from sweep.plugin.workers import PRELOADED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sweep.digits import config, data, predictions
+from sweep.digits import batches, config, data, predictions
 from sweep.digits.classifier import CONFIG_FILE, WEIGHTS_FILE, build_classifier
 from sweep.digits.config import Config
 from sweep.digits.loop import evaluate
@@ -35,7 +35,7 @@ def kept_digits(folder: Path, job: Config, seed: int = 0) -> KeptRun:
     dataset = data.load(job.data)
     torch.manual_seed(seed)
     classifier = build_classifier(job, dataset.mean, dataset.std).eval()
-    found = evaluate(classifier, data.evaluation_loader(data.ImageBatches(dataset.splits.test)))
+    found = evaluate(classifier, batches.evaluation_loader(batches.ImageBatches(dataset.splits.test)))
     torch.save(classifier.state_dict(), folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(config.to_yaml(job))
     kept = Predictions(*(tensor.numpy() for tensor in found[2:]))

@@ -101,3 +101,27 @@ def test_a_job_that_is_misnamed_is_told_in_one_line(
     with pytest.raises(sweep.SweepError, match=message) as caught:
         project.task()
     assert "\n" not in str(caught.value)
+
+
+def test_a_foreign_project_holds_its_record_and_its_files_wherever_and_however_its_jobs_run(
+    tmp_path: Path, installed: dict[str, str]
+) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    (folder / "pyproject.toml").touch()
+    (folder / "learn.py").write_text(f'{TRAIN}\nif __name__ == "__main__":\n    main()\n')
+    words = (
+        "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=s", "hydra.sweeper.direction=minimize",
+        "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib", "hydra.job.chdir=true",
+        "hydra/sweeper/study/sampler=grid", "+x=choice(1,2)", "+kept=${project:multirun}",
+    )  # fmt: skip
+    env = {key: value for key, value in installed.items() if key != "MLFLOW_TRACKING_URI"}
+    ended = subprocess.run(
+        [sys.executable, str(folder / "learn.py"), *words], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"my project"}
+    made = {path.name for path in folder.iterdir()} - {"mlflow.db.lock", "__pycache__"}
+    assert made == {"pyproject.toml", "learn.py", "mlflow.db", "mlruns", "multirun"}
+    (config,) = folder.glob("multirun/s/0/config.yaml")
+    assert f"kept: {folder}/multirun" in config.read_text()

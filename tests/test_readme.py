@@ -14,7 +14,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
 from sweep import cli
-from sweep.digits import config, data
+from sweep.digits import config, data, datasets
 
 PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = "\n".join(PAGES.values())
@@ -85,7 +85,9 @@ def run_in_copy(folder: Path, *arguments: str) -> str:
 
 def test_the_example_of_a_model_and_data_of_one_s_own_trains_and_is_searched(copy_with_examples: Path) -> None:
     folder = copy_with_examples
-    train, test = data.load(data.DigitsConfig(name="digits", root="", batch_size=1, validation=0, shift=0)).splits[::2]
+    train, test = data.load(datasets.DigitsConfig(name="digits", root="", batch_size=1, validation=0, shift=0)).splits[
+        ::2
+    ]
     for split, images in {"train": train, "test": test}.items():
         np.savez(folder / f"{split}.npz", images=images.images[:1000, 0].numpy(), labels=images.labels[:1000].numpy())
     mine = ("model=resmlp", "data=arrays", f"data.root={folder}", "data.batch_size=64", "epochs=4")

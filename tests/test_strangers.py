@@ -8,6 +8,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from html import unescape
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -17,16 +18,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Project
+from conftest import ROOT, Project
 from PIL import Image, ImageDraw
 from torch import nn
 
 from sweep import pytorch
-from sweep.digits import config, exported, predict, predictions, train
+from sweep.digits import classifier, config, exported, predict, predictions
+from sweep.digits.job import DIGITS, PRECISION_TAG
 from sweep.errors import SweepError
 from sweep.record.runs import find_study
-from sweep.record.tags import COPY_TAG, DIRECTION_TAG, PRECISION_TAG, STUDY_TAG, THREADS_TAG, TRIAL_TAG
+from sweep.record.tags import COPY_TAG, DIRECTION_TAG, STUDY_TAG, TRIAL_TAG
 from sweep.results import best, confirm, report, rerun
+from sweep.results.table import table_of
 from sweep.study.dimensions import SPACE_FILE
 
 CANARY = "canary.txt"
@@ -77,6 +80,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studied]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", project.uri)
         patch.setenv("STRANGERS_SECRET", SECRET)
+        patch.setenv("SWEEP_ROOT", str(ROOT))
         patch.chdir(project.folder)
         yield Studied(project, better.info.run_id, study.info.run_id, files, model, other, "one.png")
 
@@ -161,7 +165,7 @@ def test_a_config_that_is_damaged_or_would_be_resolved_is_told_in_one_line(
 ) -> None:
     (tmp_path / "config.yaml").write_bytes(made(DAMAGED_CONFIGS[damage], studied))
     with pytest.raises(SweepError, match=r"^config\.yaml: [^\n]{10,400}$") as refused:
-        train.load_config(tmp_path)
+        classifier.load_config(tmp_path)
     assert SECRET not in str(refused.value)
     assert not Path(CANARY).exists()
 
@@ -223,7 +227,7 @@ def test_weights_that_are_damaged_or_more_than_tensors_are_told_in_one_line(
     (tmp_path / "config.yaml").write_bytes((studied.files / "config.yaml").read_bytes())
     (tmp_path / "weights.pt").write_bytes(made(DAMAGED_WEIGHTS[damage], studied))
     with pytest.raises(SweepError, match=r"^weights\.pt: it [^\n]{10,300}$"):
-        train.load_classifier(tmp_path)
+        classifier.load_classifier(tmp_path)
     assert not Path(CANARY).exists()
 
 
@@ -380,7 +384,7 @@ def test_what_another_version_of_torch_exported_is_made_anew_here(
     assert "model/ was made anew from its weights.pt and config.yaml" in told.err
     model = pytorch.load_model(tmp_path / "fetched" / "model")
     images = torch.rand(3, 1, 28, 28)
-    assert torch.allclose(model(images), train.load_classifier(tmp_path / "fetched")(images), atol=1e-5)
+    assert torch.allclose(model(images), classifier.load_classifier(tmp_path / "fetched")(images), atol=1e-5)
 
 
 def test_an_untouched_model_is_the_same_as_the_one_made_here_and_an_earlier_fetch_is_replaced_whole(
@@ -448,7 +452,7 @@ def test_predictions_that_unpack_to_more_than_anybody_has_are_not_unpacked(
         predictions.load(tmp_path / "predictions.npz", "test")
 
 
-def test_a_report_leaves_damaged_predictions_out_and_says_so_and_refuses_classes_that_are_none(
+def test_a_report_leaves_damaged_predictions_and_such_as_are_not_what_was_recorded_out_and_says_so(
     studied: Studied, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with changed(studied.files / "predictions.npz", b"x"):
@@ -457,9 +461,15 @@ def test_a_report_leaves_damaged_predictions_out_and_says_so_and_refuses_classes
     assert f"note: run={studied.run_id}: trial-00" in told.err
     assert "predictions.npz: it is damaged" in told.err
     with changed(studied.files / "predictions.npz", zipped(**WHOLE | {"test_labels": np.array([0, 10**12])})):
-        assert "predictions.npz: it is damaged: it has more classes than the 10" in refusal(studied, report)
+        report.main(["--study", "s"])
+        page = (studied.project.folder / "multirun" / "s" / "report.html").read_text()
+        assert "predictions.npz: it is damaged: it has more classes than the 10" in unescape(page)
+    capsys.readouterr()
     with changed(studied.files / "predictions.npz", zipped(**WHOLE)):
         report.main(["--study", "s"])
+    told = capsys.readouterr()
+    assert re.search(r"its scores by example have a mean of 1, recorded is test/accuracy 0\.\d+; left out", told.err)
+    assert "95% interval" not in told.out
 
 
 @pytest.mark.parametrize("program", [report, confirm])
@@ -491,7 +501,6 @@ def tagged(studied: Studied, run_id: str, key: str, value: str) -> Iterator[None
         (report, True, DIRECTION_TAG, "maximize,minimize"),
         (report, True, DIRECTION_TAG, "sideways"),
         (confirm, False, TRIAL_TAG, "1\nhydra: {}"),
-        (rerun, False, THREADS_TAG, "many"),
         (rerun, False, COPY_TAG, "x"),
         (rerun, False, PRECISION_TAG, "${oc.env:STRANGERS_SECRET}"),
     ],
@@ -510,21 +519,21 @@ def test_what_confirm_writes_for_hydra_holds_settings_and_never_what_a_name_smug
     studied: Studied, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = find_study("s")
-    chosen = confirm.choose(found, 1)
-    monkeypatch.setattr(report, "folder_of", lambda _: tmp_path)
-    named = found._replace(name=name, tags=found.tags | {STUDY_TAG: name})
-    words = confirm.command(named, [chosen[0]._replace(params={"seed": "0\nevil: 1"})], 2, f"{name}-confirm", [])
-    (written,) = (tmp_path / "confirm" / "experiment").iterdir()
-    settings = yaml.safe_load(written.read_text())
-    recorded = yaml.safe_load((studied.files / "config.yaml").read_text())
-    for key in ("seed", "device", "num_threads"):
-        del recorded[key]
-    assert settings.keys() - {"defaults"} == recorded.keys()
-    assert [word for word in words if word.startswith("hydra.sweeper.study_name=")] == [
-        f"hydra.sweeper.study_name={confirm._quoted(f'{name}-confirm')}"
-    ]
-    with pytest.raises(SweepError, match=r"^study=\$\{oc\.env:STRANGERS_SECRET\}-confirm: "):
-        confirm.command(named, chosen, 2, "${oc.env:STRANGERS_SECRET}-confirm", [])
+    table = table_of(found._replace(name=name, tags=found.tags | {STUDY_TAG: name}), DIGITS)
+    (chosen,) = confirm.choose(table, 1)
+    run = chosen.row.run._replace(params={"seed": "0\nevil: 1"})
+    chosen = chosen._replace(row=chosen.row._replace(run=run))
+    monkeypatch.setattr(confirm, "folder_of", lambda _: tmp_path / "s")
+    folder = confirm.write_config(table, [chosen], 2, f"{name}-confirm")
+    (written,) = (folder / "settings").iterdir()
+    settings, recorded = (yaml.safe_load(path.read_text()) for path in (written, studied.files / "config.yaml"))
+    assert settings == recorded | {"num_threads": None}
+    composed = yaml.safe_load((folder / "config.yaml").read_text())
+    assert composed.keys() == {"defaults", "hydra"}
+    assert composed["hydra"].keys() == {"sweeper", "sweep", "job_logging", "hydra_logging"}
+    assert composed["hydra"]["sweeper"]["study_name"] == f"{name}-confirm"
+    with pytest.raises(SweepError, match=r"hydra\.sweeper\.study_name=\$\{oc\.env:STRANGERS_SECRET\}: it holds \$\{"):
+        confirm.write_config(table, [chosen], 2, "${oc.env:STRANGERS_SECRET}")
 
 
 def test_what_is_written_as_yaml_is_read_back_and_an_interpolation_is_never_resolved(

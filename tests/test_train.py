@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import ROOT, Finished, Project
 
-from sweep.digits import config, data
-from sweep.digits.train import load_classifier
+from sweep.digits import batches, config, data, datasets
+from sweep.digits.classifier import load_classifier
 
 DIGITS = ("data=digits", "epochs=2")
 
@@ -51,7 +51,7 @@ def test_a_run_leaves_its_record_its_weights_and_a_model_that_scores_what_was_re
     assert f"test/accuracy {recorded:.2%}" in finished.out
 
     job = config.from_yaml((project.folder / "run" / "config.yaml").read_text())
-    images, labels = data.ImageBatches(data.load(job.data).splits.test)[torch.arange(360)]
+    images, labels = batches.ImageBatches(data.load(job.data).splits.test)[torch.arange(360)]
     models = {
         "torch.save": load_classifier(project.folder / "run"),
         "mlflow.pytorch": mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model"),
@@ -200,7 +200,7 @@ def test_data_that_are_not_there_stop_everything_before_the_first_trial(
 def test_a_damaged_file_stops_everything_before_the_first_trial(project: Project) -> None:
     folder = project.folder / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    for file in data.MNISTConfig.checksums:
+    for file in datasets.MNISTConfig.checksums:
         (folder / file).write_bytes(b"\0" * 100)
     error = one_line_error(project.train("-m", "hydra/sweeper=optuna", f"data.root={project.folder}"))
     assert "train-images-idx3-ubyte is damaged (100 of 47040016 bytes" in error

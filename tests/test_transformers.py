@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from sweep.job import Goal, Job
+from sweep.goal import Goal
+from sweep.job import Job
 from sweep.outcome import Outcome
 from sweep.study.handle import NoHandle
 from sweep.transformers import ReportToTrial

@@ -2,15 +2,16 @@
 
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from sweep import SweepError, in_one_line
+from sweep.digits import batches
 from sweep.digits import config as configs
-from sweep.digits import data
 from sweep.digits.config import Config
-from sweep.errors import SweepError, in_one_line
 
 WEIGHTS_FILE = "weights.pt"
 CONFIG_FILE = "config.yaml"
@@ -19,16 +20,16 @@ CONFIG_FILE = "config.yaml"
 class Classifier(nn.Sequential):
     """The network with its preprocessing before it: takes images (B, C, H, W) in [0, 1], gives logits."""
 
-    transform: data.ImageTransform
+    transform: batches.ImageTransform
     network: nn.Module
 
-    def __init__(self, transform: data.ImageTransform, network: nn.Module) -> None:
+    def __init__(self, transform: batches.ImageTransform, network: nn.Module) -> None:
         super().__init__(OrderedDict(transform=transform, network=network))
 
 
 def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Classifier:
     """The untrained classifier of `config`, which normalises by `mean` and `std`."""
-    transform = data.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
+    transform = batches.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
     return Classifier(transform, config.model.build(config.data.image_shape, len(config.data.classes)))
 
 
@@ -44,7 +45,18 @@ def load_classifier(folder: str | Path) -> Classifier:
     Raises:
         SweepError: The files are not there, are damaged, or do not belong together.
     """
-    config, weights = load_config(folder), load_weights(folder)
+    weights = load_weights(folder)
+    classifier = classifier_for(load_config(folder), weights)
+    classifier.load_state_dict(weights, assign=True)
+    return classifier.eval()
+
+
+def classifier_for(config: Config, weights: Mapping[str, torch.Tensor]) -> Classifier:
+    """The classifier of `config`, without numbers in it, into which the `weights` go.
+
+    Raises:
+        SweepError: They are another model's.
+    """
     with torch.device("meta"):  # shapes only: what takes memory is no more than what the file holds
         classifier = build_classifier(config)
     expected = classifier.state_dict()
@@ -55,8 +67,7 @@ def load_classifier(folder: str | Path) -> Classifier:
                 f"{WEIGHTS_FILE}: it is another model's than {CONFIG_FILE} says: its {name[:100]!r} is {theirs}, "
                 f"not {ours}"
             )
-    classifier.load_state_dict(weights, assign=True)
-    return classifier.eval()
+    return classifier
 
 
 def _described(tensor: torch.Tensor | None) -> str:

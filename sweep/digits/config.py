@@ -6,26 +6,21 @@ Each group's settings are a dataclass beside what they set; `name` in the group'
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import hydra
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweep.digits import CONF, data, models, optimizers
+from sweep import SweepError, explain, one_of, plain_settings, require
+from sweep.digits import CONF, datasets, models, optimizers
 from sweep.digits.job import METRICS
-from sweep.errors import SweepError, explain, in_one_line, one_of, require
-from sweep.job import flatten
 
 GROUPS: dict[str, type] = {
     "model": models.ModelConfig,
     "optimizer": optimizers.OptimizerConfig,
-    "data": data.DataConfig,
+    "data": datasets.DataConfig,
 }
-
-MOST_BYTES, MOST_LEVELS = 2**17, 20
-"""The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
 
 LONGEST_EXPERIMENT = 200
 """Bytes of an experiment's name, which is a folder's too."""
@@ -61,7 +56,7 @@ class Config:
 
     model: models.ModelConfig
     optimizer: optimizers.OptimizerConfig
-    data: data.DataConfig
+    data: datasets.DataConfig
     tracking: TrackingConfig
 
     epochs: int
@@ -151,41 +146,10 @@ def from_yaml(text: str | bytes) -> Config:
     Raises:
         SweepError: It is damaged, holds an interpolation, or this version of the project does not allow the values.
     """
-    found = plain_yaml(text)
-    for key, value in flatten(found).items():
-        require(
-            "${" not in str(value), key, value, "what was recorded is not resolved, and this is no value of its own"
-        )
+    found = plain_settings(text)
     for group in (*GROUPS, "tracking"):
-        require(isinstance(found.get(group), dict), group, found.get(group), "must be a group of settings")
-    try:
-        job = OmegaConf.create(found)
-    except OmegaConfBaseException as error:  # a date, or a set
-        raise SweepError(explain(error)) from error
-    return parse(job)
-
-
-def plain_yaml(text: str | bytes) -> dict[str, Any]:
-    """The mapping that `text` holds, of plain values: no tags, and no aliases, by which a few lines become billions.
-
-    Raises:
-        SweepError: It holds anything else, or is damaged.
-    """
-    try:
-        require(len(text) <= MOST_BYTES, "its size", f"{len(text):,}", f"at most {MOST_BYTES:,} bytes")
-        level = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            require(level <= MOST_LEVELS, "its depth", level, f"at most {MOST_LEVELS} levels")
-            require(not isinstance(event, yaml.AliasEvent), "an alias in it", "*", "is not read")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: as of a date that is none
-        raise SweepError(f"it is damaged ({in_one_line(error, 100)})") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise SweepError(
-            f"it is damaged: no settings by name, but {'nothing' if found is None else type(found).__name__}"
-        )
-    return found
+        require(OmegaConf.is_dict(found.get(group)), group, found.get(group), "must be a group of settings")
+    return parse(found)
 
 
 def _class_named(base: type, name: str, group: str) -> type:
@@ -195,13 +159,13 @@ def _class_named(base: type, name: str, group: str) -> type:
     return classes[name]
 
 
-def data_class(name: str) -> type[data.DataConfig]:
+def data_class(name: str) -> type[datasets.DataConfig]:
     """The settings of the data set called `name`.
 
     Raises:
         SweepError: There is none.
     """
-    return _class_named(data.DataConfig, name, "data")
+    return _class_named(datasets.DataConfig, name, "data")
 
 
 def _named_subclasses(base: type) -> Iterator[tuple[str, type]]:

@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 
 from sweep.arguments import Parser
 from sweep.digits import handwriting, predict
-from sweep.digits.train import Classifier
+from sweep.digits.classifier import Classifier
 from sweep.errors import SweepError, told_in_one_line
 from sweep.record.connect import connect
 from sweep.results import best

@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sweep.digits import classifier, data, predictions
+from sweep import Kept, PerExample, Section, SweepError, in_one_line
+from sweep.digits import classifier, data, datasets, predictions
 from sweep.digits.predictions import PREDICTIONS_FILE, MissingPredictionsError, Mistake, Predictions
-from sweep.errors import SweepError, in_one_line
-from sweep.hooks import Kept, PerExample, Section
 
 MOST_MISTAKES = 24
 
@@ -90,7 +89,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _mistakes(found: Predictions, settings: data.DataConfig, digest: str) -> Figure:
+def _mistakes(found: Predictions, settings: datasets.DataConfig, digest: str) -> Figure:
     """The picture of the surest mistakes, from the images that are here.
 
     Raises:

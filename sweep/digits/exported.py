@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from sweep.digits import config
-from sweep.errors import SweepError, in_one_line
+from sweep import SweepError, in_one_line, plain_yaml
 
 SETTINGS = "MLmodel"
 PROGRAM = "data/model.pt2"
@@ -59,7 +58,7 @@ def compare(logged: Path, ours: Path) -> str:
 def _flavors(folder: Path) -> dict[str, dict[str, Any]]:
     """What MLmodel says of how to load the model."""
     try:
-        found = config.plain_yaml((folder / SETTINGS).read_bytes())
+        found = plain_yaml((folder / SETTINGS).read_bytes())
     except (SweepError, OSError) as error:
         raise SweepError(f"model/{SETTINGS}: {in_one_line(error, 200)}") from error
     flavors = found.get("flavors")

@@ -21,7 +21,7 @@ STUDY = Path(conf.__file__).parent / "hydra" / "sweeper" / "study.yaml"
 CLASSES = {
     "model": "models.py",
     "optimizer": "optimizers.py",
-    "data": "data.py",
+    "data": "datasets.py",
     "tracking": "config.py",
     "": "config.py",
 }

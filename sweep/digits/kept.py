@@ -13,13 +13,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from sweep import pytorch
+from sweep import Kept, SweepError, Verified, pytorch
+from sweep.digits import batches, data, datasets, exported, loop
 from sweep.digits import config as configs
-from sweep.digits import data, exported, loop
-from sweep.digits.classifier import WEIGHTS_FILE, Classifier, load_classifier, load_config, read_weights
+from sweep.digits.classifier import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Classifier,
+    classifier_for,
+    load_classifier,
+    load_config,
+    read_config,
+    read_weights,
+)
 from sweep.digits.job import DEVICE_TAG, PRECISION_TAG, THREADS_TAG
-from sweep.errors import SweepError
-from sweep.hooks import Kept, Verified
 
 MODEL_FOLDER = "model"
 """Name of the folder with the MLflow model."""
@@ -55,14 +62,14 @@ def verify(folder: Path, kept: Kept, trust: bool) -> Verified:
     return Verified(how_to_load(folder, settings), doubt)
 
 
-def _replace_model(classifier: Classifier, settings: data.DataConfig, folder: Path) -> str:
+def _replace_model(classifier: Classifier, settings: datasets.DataConfig, folder: Path) -> str:
     """Make the MLflow model in `folder` anew from `classifier`.
 
     Returns:
         Why the one that was there may be another, empty if it is the same.
     """
     logged = folder / MODEL_FOLDER
-    test = data.ImageBatches(data.load(settings).splits.test)
+    test = batches.ImageBatches(data.load(settings).splits.test)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as temporary:
         made = Path(temporary) / MODEL_FOLDER
         pytorch.save_model(classifier, test[torch.arange(2)][0], made)
@@ -78,13 +85,13 @@ def _replace_model(classifier: Classifier, settings: data.DataConfig, folder: Pa
     return doubt
 
 
-def score(model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> float:
+def score(model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> float:
     """Accuracy on the test set of a `model`, in evaluation mode, that takes images in [0, 1]."""
     test = data.load(settings).splits.test
-    return loop.evaluate(model, data.evaluation_loader(data.ImageBatches(test))).accuracy
+    return loop.evaluate(model, batches.evaluation_loader(batches.ImageBatches(test))).accuracy
 
 
-def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], settings: data.DataConfig) -> None:
+def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> None:
     """Score `model`, which is `what` of the run, and print that it is as good as recorded, or raise a SweepError."""
     recorded = kept.metrics.get(METRIC, math.nan)
     if not math.isfinite(recorded):
@@ -100,7 +107,7 @@ def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], 
     print(f"{what:12}  {METRIC} {accuracy:.2%}, as recorded")
 
 
-def how_to_load(folder: Path, settings: data.DataConfig) -> str:
+def how_to_load(folder: Path, settings: datasets.DataConfig) -> str:
     """What to type to use the model in `folder`, which takes images like those of `settings`."""
     shape = ", ".join(map(str, settings.image_shape))
     return f"""\
@@ -163,14 +170,13 @@ def differences(then: Kept, now: Kept) -> list[str]:
     """How the weights of two runs differ, empty if they are the same bit for bit or neither run has kept any.
 
     Raises:
-        SweepError: They are damaged.
+        SweepError: They are damaged, or another model's than the run's settings say.
     """
-    files = [run.file(WEIGHTS_FILE) for run in (then, now)]
-    weights = [{} if file is None else read_weights(file) for file in files]
+    weights = [_weights_of(run) for run in (then, now)]
     differing = differing_weights(*weights)
     if not differing:
         return []
-    missing = [when for when, file in zip(("then", "now"), files, strict=True) if file is None]
+    missing = [when for when, found in zip(("then", "now"), weights, strict=True) if not found]
     if missing:
         return [f"weights: none were kept {missing[0]}"]
     num_differ, worst = sum(one.num_differ for one in differing), differing[0]
@@ -179,6 +185,15 @@ def differences(then: Kept, now: Kept) -> list[str]:
         by = f"{worst.name} in its shape, type or name"
     num_tensors = len({*weights[0], *weights[1]})
     return [f"weights: {num_differ:,} differ, in {len(differing)} of {num_tensors} tensors, {by}"]
+
+
+def _weights_of(run: Kept) -> dict[str, Tensor]:
+    """The weights that `run` has kept, nothing if it kept none."""
+    path, config = run.file(WEIGHTS_FILE), run.file(CONFIG_FILE)
+    found = {} if path is None else read_weights(path)
+    if path is not None and config is not None:
+        classifier_for(read_config(config), found)
+    return found
 
 
 def differing_weights(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[WeightsDifference]:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
-from sweep.errors import require
+from sweep import require
 
 SCHEDULES = ("one_cycle", "cosine", "none")
 

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from sweep import project
 from sweep.arguments import Parser, path_given
-from sweep.digits import config, handwriting, train
-from sweep.digits.data import MNISTConfig
-from sweep.digits.train import Classifier
+from sweep.digits import config, handwriting
+from sweep.digits.classifier import CONFIG_FILE, WEIGHTS_FILE, Classifier, load_classes, load_classifier
+from sweep.digits.datasets import MNISTConfig
 from sweep.errors import SweepError, printable, told_in_one_line
 from sweep.files import expanded, replacing
 from sweep.record import registry
@@ -158,9 +158,9 @@ def load(run: RunRecord) -> Classifier:
         SweepError: The run has no model, or one of other things.
     """
     with tempfile.TemporaryDirectory() as folder:
-        download(run, Path(folder), (train.CONFIG_FILE, train.WEIGHTS_FILE))
+        download(run, Path(folder), (CONFIG_FILE, WEIGHTS_FILE))
         with naming(run):
-            classifier, classes = train.load_classifier(folder), train.load_classes(folder)
+            classifier, classes = load_classifier(folder), load_classes(folder)
     if classes != MNISTConfig.classes:
         raise SweepError(
             f"run={run.run_id}: its model tells {', '.join(classes)} apart, not digits; "

@@ -1,4 +1,4 @@
-"""What a trained model took each image for: kept with its trial, and what can be read from it."""
+"""Predictions on the held-out images: kept with their trial, and what can be read from them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,8 +8,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.errors import SweepError, in_one_line
-from sweep.files import replacing
+from sweep import SweepError, in_one_line, replacing
 
 PREDICTIONS_FILE = "predictions.npz"
 MOST_BYTES = 2**28
@@ -17,16 +16,16 @@ MOST_BYTES = 2**28
 
 
 class MissingPredictionsError(SweepError):
-    """None were kept."""
+    """No predictions were kept on a split."""
 
 
 class Predictions(NamedTuple):
-    """One model's on one set of images, in the data set's own order."""
+    """Predictions of one model on one set of images, in the order of the data set."""
 
     labels: NDArray[np.int64]
     """(N,), what the images show."""
     predicted: NDArray[np.int64]
-    """(N,), what the model takes them for."""
+    """(N,), the class that the model predicts."""
     probability: NDArray[np.float32]
     """(N,), how sure it is of that, 0 to 1."""
 

@@ -8,17 +8,10 @@ import torch
 from omegaconf import DictConfig
 
 import sweep
-from sweep import pytorch
+from sweep import SweepError, in_one_line, pytorch, replacing
+from sweep.digits import batches, data, loop, predictions
 from sweep.digits import config as configs
-from sweep.digits import data, loop, predictions
-from sweep.digits.classifier import CONFIG_FILE as CONFIG_FILE
-from sweep.digits.classifier import WEIGHTS_FILE as WEIGHTS_FILE
-from sweep.digits.classifier import Classifier as Classifier
-from sweep.digits.classifier import build_classifier as build_classifier
-from sweep.digits.classifier import load_classes as load_classes
-from sweep.digits.classifier import load_classifier as load_classifier
-from sweep.digits.classifier import load_config as load_config
-from sweep.digits.classifier import load_weights as load_weights
+from sweep.digits.classifier import WEIGHTS_FILE, build_classifier
 from sweep.digits.config import Config
 from sweep.digits.job import (
     DEVICE_TAG,
@@ -30,11 +23,6 @@ from sweep.digits.job import (
     TORCH_TAG,
 )
 from sweep.digits.predictions import PREDICTIONS_FILE, Predictions
-from sweep.errors import SweepError, in_one_line
-from sweep.files import replacing
-from sweep.record.files import read_text
-from sweep.record.runs import RunRecord, naming
-from sweep.study.progress import LongEpochs
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +80,7 @@ def train(cfg: DictConfig) -> None:
     loop.make_deterministic(config.seed, config.num_threads)
 
     dataset = data.load(config.data)
-    splits = data.Splits(*(data.to_device(split, device) for split in dataset.splits))
+    splits = data.Splits(*(batches.to_device(split, device) for split in dataset.splits))
     classifier = build_classifier(config, dataset.mean, dataset.std).to(device)
     transform, network = classifier.transform, classifier.network
     train_loader, evaluation_loaders = _loaders(config, splits, transform)
@@ -115,7 +103,7 @@ def train(cfg: DictConfig) -> None:
     evaluations: dict[str, loop.Evaluation] = {}
     for result in loop.fit(
         network,
-        LongEpochs(train_loader, config.epochs),
+        pytorch.LongEpochs(train_loader, config.epochs),
         optimizer,
         scheduler,
         epochs=config.epochs,
@@ -140,7 +128,7 @@ def train(cfg: DictConfig) -> None:
         trial.folder / PREDICTIONS_FILE,
     )
     trial.keep(trial.folder / PREDICTIONS_FILE)
-    untouched, _ = data.ImageBatches(splits.test)[torch.arange(2, device=device)]
+    untouched, _ = batches.ImageBatches(splits.test)[torch.arange(2, device=device)]
     pytorch.log_model(trial, classifier, untouched)
 
 
@@ -157,28 +145,12 @@ def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str
 
 
 def _loaders(
-    config: Config, splits: data.Splits, transform: data.ImageTransform
+    config: Config, splits: data.Splits, transform: batches.ImageTransform
 ) -> tuple[loop.Batches, dict[str, loop.Batches]]:
     """What to train on, and what to evaluate on by the name of its metrics."""
-    train = data.ImageBatches(splits.train, transform, config.data.shift)
+    train = batches.ImageBatches(splits.train, transform, config.data.shift)
     held_out = {"val": splits.val} if config.data.validation else {}
-    return data.training_loader(train, config.data.batch_size, config.seed), {
-        name: data.evaluation_loader(data.ImageBatches(images, transform))
+    return batches.training_loader(train, config.data.batch_size, config.seed), {
+        name: batches.evaluation_loader(batches.ImageBatches(images, transform))
         for name, images in (held_out | {"test": splits.test}).items()
     }
-
-
-def recorded_config(run: RunRecord) -> Config | None:
-    """The settings that `run` was trained with, None where it kept none.
-
-    Raises:
-        SweepError: Their file is damaged, or its values are not allowed.
-    """
-    text = read_text(run, CONFIG_FILE)
-    if text is None:
-        return None
-    with naming(run):
-        try:
-            return configs.from_yaml(text)
-        except SweepError as error:
-            raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error

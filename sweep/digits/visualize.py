@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sweep import project
 from sweep.arguments import Parser, path_given
-from sweep.digits import config, data
+from sweep.digits import batches, config, data, datasets
 from sweep.digits.config import Config
 from sweep.errors import SweepError, told_in_one_line
 from sweep.files import replacing
@@ -102,7 +102,7 @@ def gather(job: Config) -> Facts:
         SweepError: See `data.load`.
     """
     dataset = data.load(job.data)
-    transform = data.ImageTransform(dataset.mean, dataset.std, job.data.image_shape, job.model.flatten)
+    transform = batches.ImageTransform(dataset.mean, dataset.std, job.data.image_shape, job.model.flatten)
     x, labels = _first_batch(job, dataset.splits.train, transform)
     plain, _ = _first_batch(job, dataset.splits.train, None)
     inverted = transform.inverse(x)
@@ -125,12 +125,12 @@ def gather(job: Config) -> Facts:
 
 
 def _first_batch(
-    job: Config, images: data.LabelledImages, transform: data.ImageTransform | None
+    job: Config, images: datasets.LabelledImages, transform: batches.ImageTransform | None
 ) -> tuple[Tensor, Tensor]:
     """The same images and shifts each time."""
     torch.manual_seed(job.seed)  # from which the shifts are drawn
-    batches = data.ImageBatches(images, transform, job.data.shift)
-    x, labels = next(iter(data.training_loader(batches, job.data.batch_size, job.seed)))
+    shuffled = batches.ImageBatches(images, transform, job.data.shift)
+    x, labels = next(iter(batches.training_loader(shuffled, job.data.batch_size, job.seed)))
     return x, labels
 
 

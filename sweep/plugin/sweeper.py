@@ -23,7 +23,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import interrupts
+from sweep import arguments, interrupts
 from sweep import job as jobs
 from sweep.errors import Stopped, SweepError, explain, require, without_password
 from sweep.outcome import Ended
@@ -198,6 +198,8 @@ class StudySweeper(Sweeper):
             "jobs in other processes cannot see a study in the memory of this one, so none would be pruned; leave the "
             "storage as it is, or take hydra.sweeper.n_jobs=1 or hydra/sweeper/pruner=none",
         )
+        if not launchers.runs_in_process(launcher):
+            workers.require_sendable(self.task)
         if launcher is not self.launcher:
             self.launcher = launcher
             launcher.setup(hydra_context=self.hydra_context, task_function=self.task, config=self.config)
@@ -309,7 +311,9 @@ def register() -> None:
 
 
 def _command(name: str) -> str:
-    """The command line of this process, with the study's name in it."""
+    """The command line that goes on with this study: that of this process, with the study's name in it."""
+    if arguments.typed is not None:
+        return arguments.typed
     given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
     program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [Path(sys.argv[0]).name]
     return without_password(shlex.join([*program, *given, f"hydra.sweeper.study_name={name}"]))

@@ -91,6 +91,17 @@ def start_importing(modules: Sequence[str]) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
+def require_sendable(task: TaskFunction) -> None:
+    """Raise a SweepError if the job's function cannot be sent to another process, as each trial there needs it."""
+    try:
+        cloudpickle.dumps(task)
+    except Exception as error:  # whatever the objects raise that it holds
+        raise SweepError(
+            f"the job's function cannot be sent to worker processes ({in_one_line(error, 200)}); make what it uses "
+            "inside of it, or run one trial at a time in this process: hydra.sweeper.n_jobs=1"
+        ) from error
+
+
 def require_main() -> None:
     """Refuse to start a study in a worker process that is still importing the program.
 

@@ -36,6 +36,8 @@ SECONDS_BETWEEN_TRIES = 1.0
 NOT_KNOWN = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
 """What it says where it could not look."""
 
+_ADDRESS: list[str] = []
+"""The address of the record, as this process connected to it last."""
 _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
@@ -66,6 +68,7 @@ def connect() -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     _require_address(uri)
     mlflow.set_tracking_uri(uri)
+    _ADDRESS[:] = [uri]
     path = environment.sqlite_path(uri)
     try:
         with _CONNECTING:
@@ -87,6 +90,15 @@ def connect() -> None:
             f"MLFLOW_TRACKING_URI={uri}: cannot be reached ({reason}); start the server, "
             "or unset MLFLOW_TRACKING_URI to record in mlflow.db here"
         ) from error
+
+
+def take_back() -> str | None:
+    """Make the record's address MLflow's again; returns the one that a job has set instead, None if none has."""
+    elsewhere = str(mlflow.get_tracking_uri())
+    if not _ADDRESS or elsewhere == _ADDRESS[0]:
+        return None
+    mlflow.set_tracking_uri(_ADDRESS[0])
+    return elsewhere
 
 
 def _require_address(uri: str) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import mlflow
@@ -208,3 +208,14 @@ def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, 
         record.log_params(missing)
     if lacking := {key: value for key, value in metrics.items() if key not in run.metrics}:
         record.log_metrics(lacking, step=step)
+
+
+@failures_told
+def delete_runs(runs: Iterable[RunRecord]) -> None:
+    """Delete `runs` and the models that they logged; MLflow keeps deleted ones until `mlflow gc` removes them."""
+    client = MlflowClient()
+    for run in runs:
+        outputs = client.get_run(run.run_id).outputs
+        for model in outputs.model_outputs if outputs else []:
+            client.delete_logged_model(model.model_id)
+        client.delete_run(run.run_id)

@@ -5,6 +5,7 @@ All versions of a name are of one data set. The alias `champion` is on the best 
 """
 
 import shlex
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import mlflow
@@ -167,3 +168,17 @@ def _champion(name: str) -> ModelVersion | None:
 
 def _versions(name: str) -> list[ModelVersion]:
     return list(MlflowClient().search_model_versions(f"name = '{quoted(name)}'"))
+
+
+def versions_of(run_ids: Iterable[str]) -> list[str]:
+    """The versions in the registry that were made of these runs, as in `digits version 3`."""
+    wanted = set(run_ids)
+    client = MlflowClient()
+    found: list[str] = []
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(max_results=1000, page_token=token)
+        found += [f"{printable(one.name)} version {one.version}" for one in page if one.run_id in wanted]
+        token = page.token
+        if not token:
+            return found

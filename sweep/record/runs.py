@@ -54,6 +54,8 @@ class RunRecord(NamedTuple):
     """Digest of the data that it was trained on; empty if it does not say."""
     dataset: str = ""
     """Name of those data."""
+    started: float = 0.0
+    """When it began, in seconds since 1970."""
 
     @property
     def trial_number(self) -> int:
@@ -184,6 +186,20 @@ def trials_of(study: RunRecord) -> list[RunRecord]:
     return sorted(found, key=lambda run: run.trial_number)
 
 
+def below(study: RunRecord) -> list[RunRecord]:
+    """The trials of `study`, and every run that was opened below one of them, wherever it was recorded."""
+    children: dict[str, list[RunRecord]] = {}
+    for run in search("tags.`mlflow.parentRunId` LIKE '%'"):
+        children.setdefault(run.tags["mlflow.parentRunId"], []).append(run)
+    found: dict[str, RunRecord] = {}
+    waiting = [study.run_id]
+    while waiting:
+        new = [run for run in children.get(waiting.pop(), []) if run.run_id not in {*found, study.run_id}]
+        found |= {run.run_id: run for run in new}
+        waiting += [run.run_id for run in new]
+    return list(found.values())
+
+
 def runs_in(experiment: str) -> list[RunRecord]:
     """Every trial and single run in `experiment`, newest first.
 
@@ -283,6 +299,7 @@ def _record(run: RunEntity) -> RunRecord:
         seconds=max(0, ended - run.info.start_time) / 1000,
         digest=data.digest if data else "",
         dataset=printable(data.name) if data else "",
+        started=run.info.start_time / 1000,
     )
 
 

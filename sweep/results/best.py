@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
         if doubt and options.register and not options.trust:  # who loads a version runs what is in it
             raise SweepError(f"--register={options.register}: {doubt}; --trust registers it all the same")
         if fetched.verified is not None and doubt:
-            print(f"note: {doubt}; what is in model/ was made anew from the other files", file=sys.stderr)
+            source = " and ".join(job.model_files) or "the other files"
+            print(f"note: {doubt}; {MODEL_FOLDER}/ was made anew from its {source}", file=sys.stderr)
         registered = registry.register(run, options.register, job) if options.register else None
     print(f"\n{in_words(fetched)}")
     if registered is not None:

@@ -2,336 +2,233 @@
 
 sweep confirm                                  the best 5 trials of the newest study, 3 seeds each
 sweep confirm --study NAME --best 3 --seeds 5
-sweep confirm hydra.sweeper.n_jobs=4           with overrides as train.py takes them
+sweep confirm hydra.sweeper.n_jobs=4           with overrides as the job's own program takes them
 
 It is a study of its own, NAME-confirm-5x3, a grid of settings and seeds: it goes through the same slots and
-launchers, and after an interruption the same command goes on with it.
+launchers, and after an interruption the same command goes on with it. Its trials are trained by the job that the
+project names in its pyproject.toml.
 """
 
 import os
-import re
-import signal
-import statistics
-import subprocess
+import shlex
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from itertools import chain, count
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from hydra.core.override_parser.types import Quote, QuotedString
-from numpy.typing import NDArray
+import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from sweep import environment, project
-from sweep.arguments import Parser, training_command
-from sweep.digits import config, data, train
+from sweep import arguments, interrupts
+from sweep.arguments import Parser
 from sweep.errors import SweepError, require, told_in_one_line, without_password
 from sweep.files import replacing
+from sweep.job import Job, Task
 from sweep.record.connect import connect
 from sweep.record.files import read_text
 from sweep.record.run import MLflowRun
-from sweep.record.runs import RunRecord, find_study, studies, trials_of
-from sweep.record.tags import CONFIRMS_TAG, COPY_TAG, STUDY_TAG
-from sweep.results import report, summary, trust
-from sweep.results.summary import value_in_words
-from sweep.results.uncertainty import Comparison, compare, flattery, interval
+from sweep.record.runs import experiment_of, find_study, studies, trials_of
+from sweep.record.tags import CONFIRMS_TAG, STUDY_TAG
+from sweep.results import gather, report, verdict
+from sweep.results.folder import folder_of
+from sweep.results.known import own_job
+from sweep.results.settings import flat, settings_again
+from sweep.results.table import StudyTable, TrialRow, table_of
+from sweep.results.verdict import SETTINGS, name_of
 from sweep.study.dimensions import SPACE_FILE, from_json
 
-OF_THE_MACHINE = ("seed", "device", "num_threads")
-"""Settings that are not part of what is confirmed."""
-
-STOPPED = 130
-"""The exit status of a command after Ctrl-C."""
+MESSAGE_ONLY = {"formatters": {"simple": {"format": "%(message)s"}}}
+"""How the job's own program is told in its logs, too."""
 
 
-class Candidate(NamedTuple):
-    """Settings that were trained again."""
+class Chosen(NamedTuple):
+    """A trial whose settings are to be trained again."""
 
-    name: str
-    """Of the trial that found them."""
-    found: float
-    """What the objective was there."""
-    values: list[float]
-    """What it is with each fresh seed."""
-    runs: list[RunRecord]
-    """Of each fresh seed."""
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds."""
-        return statistics.mean(self.values)
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation over the seeds."""
-        return statistics.stdev(self.values)
+    row: TrialRow
+    settings: DictConfig
 
 
-class Verdict(NamedTuple):
-    """What fresh seeds say of the candidates."""
-
-    candidates: list[Candidate]
-    """The best mean first."""
-    comparisons: list[Comparison]
-    """Of every pair of them, by their names."""
-    num_seeds: int
-    """How many seeds each was to be trained with; some may have failed, or not have been trained yet."""
-
-    @property
-    def winner(self) -> Candidate:
-        """The one with the best mean."""
-        return self.candidates[0]
-
-    def differ(self, one: str, other: str) -> bool:
-        """Whether these two can be told apart."""
-        return any({one, other} == {pair.one, pair.other} and pair.differ for pair in self.comparisons)
-
-
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments_given: list[str] | None = None) -> None:
     """Run the command line."""
     parser = Parser("confirm", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     parser.add_argument("--best", metavar="K", type=int, default=5, help="how many trials (5)")
     parser.add_argument("--seeds", metavar="M", type=int, default=3, help="how many seeds for each (3)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for train.py")
-    options = parser.parse_intermixed_args(arguments)
-    with told_in_one_line():
+    parser.add_argument(
+        "--trust", action="store_true", help="take recorded settings that name code (_target_), and have the job run it"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to every job, or to hydra.sweeper")
+    words = sys.argv[1:] if arguments_given is None else arguments_given
+    options = parser.parse_intermixed_args(words)
+    is_stopped = False
+    with told_in_one_line(options.overrides):
         require(options.best >= 1, "--best", options.best, "must be 1 or more")
         require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
         connect()
         study = find_study(options.study)
-        report.gather(study)  # what cannot be reported is told before it takes a training
-        chosen = choose(study, options.best)
-        name = _name_for(study, chosen, options.seeds)
-        status = _train(command(study, chosen, options.seeds, name, options.overrides))
-        if status not in (0, STOPPED):
-            sys.exit(status)  # train.py has said why
+        task, job = own_job(study)
+        if job.seed is None:
+            raise SweepError(
+                f"study={study.name}: the job that this project names does not say which setting is its seed; "
+                "say sweep.Job(seed=KEY)"
+            )
+        table = table_of(study, job)
+        gather.gather_for(table)  # what cannot be reported is told before it takes a training
+        chosen = choose(table, options.best, trust=options.trust)
+        rows = [one.row for one in chosen]
+        name = name_for(table, rows, options.seeds)
+        folder = write_config(table, chosen, options.seeds, name)
+        named = [] if options.study is not None else ["--study", table.name]  # by which it means the same tomorrow
+        arguments.typed = without_password(shlex.join(["sweep", "confirm", *named, *words]))
+        seeds = fresh_seeds(table, options.seeds)
         try:
-            verdict = judge(study, chosen, trials_of(find_study(name)), options.seeds)
+            train(task, folder, job, rows, seeds, options.overrides)
+        except KeyboardInterrupt:
+            is_stopped = True
+        try:
+            found = verdict.judge(table, rows, trials_of(find_study(name)), options.seeds)
         except SweepError:
-            if status != STOPPED:
+            if not is_stopped:
                 raise
             print("stopped before there was a verdict; the same command goes on with it")
-            sys.exit(status)
-        told = in_words(study, verdict)
+            sys.exit(interrupts.STOPPED)
+        told = verdict.in_words(table, found)
         print(f"\n{told}\n")
-        MLflowRun(study.run_id).log_text(told + "\n", report.CONFIRMATION_FILE)
-        print(f"report  {os.path.relpath(report.write(report.gather(study)))}")
-    sys.exit(status)
+        MLflowRun(study.run_id).log_text(told + "\n", gather.CONFIRMATION_FILE)
+        print(f"report  {os.path.relpath(report.write(gather.gather(study)))}")
+    if is_stopped:
+        sys.exit(interrupts.STOPPED)
 
 
-def choose(study: RunRecord, most: int) -> list[RunRecord]:
-    """The best finished trials of `study`, at `most` so many, by its first objective; of equal settings the first.
+def choose(table: StudyTable, most: int, trust: bool = False) -> list[Chosen]:
+    """The best finished trials of a study, at `most` so many, with their settings; of equal settings the first.
+
+    Settings are equal if they differ in the seed and in what belongs to the machine only.
 
     Raises:
-        SweepError: None has finished.
+        SweepError: None has finished, or what one was trained with is not known.
     """
-    objective, direction = study.objectives[0], study.directions[0]
-    trials = trials_of(study)
-    chosen: dict[str, RunRecord] = {}  # by the settings, the seed and what belongs to the machine apart
-    for one in summary.ranked(trials, [objective], [direction]):
-        if len(chosen) < most and one.status == "FINISHED" and COPY_TAG not in one.tags:
-            chosen.setdefault(OmegaConf.to_yaml(_settings(one)), one)
+    chosen: dict[str, Chosen] = {}
+    for row in table.ranked:
+        if len(chosen) < most and row.is_candidate:
+            settings = settings_again(row.run, table.job, trust, {})
+            chosen.setdefault(_compared(settings, table.job), Chosen(row, settings))
     if not chosen:
-        raise SweepError(f"study={study.name}: none of its {len(trials)} trials has finished, so none can be confirmed")
+        raise SweepError(
+            f"study={table.study.name}: none of its {len(table.rows)} trials has finished, so none can be confirmed"
+        )
     return list(chosen.values())
 
 
-def _settings(run: RunRecord) -> DictConfig:
-    """What `run` was trained with, as an experiment's file has it, all but the seed and what belongs to the machine."""
-    job = train.recorded_config(run)
-    if job is None:
-        raise SweepError(f"run={run.run_id}: {run.name} has no {train.CONFIG_FILE}, so it cannot be trained again")
-    settings = {key: value for key, value in asdict(job).items() if key not in OF_THE_MACHINE}
-    settings["data"]["root"] = data.here(job.data).root
-    choices = [{f"override /{group}": settings[group]["name"]} for group in config.GROUPS]
-    return OmegaConf.create({"defaults": choices} | settings)
+def _compared(settings: DictConfig, job: Job) -> str:
+    apart = tuple(key for key in (job.seed, job.threads, *job.free) if key)
+    return repr({key: value for key, value in flat(settings).items() if not key.startswith(apart)})
 
 
-def _experiment(run: RunRecord) -> str:
-    """What the experiment that trains `run` again is called, whatever its run is by now."""
-    return f"trial-{run.trial_number:03d}"
-
-
-def _name_for(study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int) -> str:
+def name_for(table: StudyTable, chosen: Sequence[TrialRow], num_seeds: int) -> str:
     """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
-    base = f"{study.tags[STUDY_TAG]}-confirm-{len(chosen)}x{num_seeds}"
+    base = f"{table.name}-confirm-{len(chosen)}x{num_seeds}"
     spaces = {
-        one.tags[STUDY_TAG]: read_text(one, SPACE_FILE)
-        for one in studies()
-        if one.tags.get(CONFIRMS_TAG) == study.tags[STUDY_TAG]
+        one.tags[STUDY_TAG]: read_text(one, SPACE_FILE) for one in studies() if one.tags.get(CONFIRMS_TAG) == table.name
     }
-    wanted = {_experiment(one) for one in chosen}
+    wanted = {name_of(row) for row in chosen}
     for name in chain([base], (f"{base}-{i}" for i in count(2))):
         if name not in spaces:
             return name
-        dimension = from_json(spaces[name] or "{}").get("experiment")
+        dimension = from_json(spaces[name] or "{}").get(SETTINGS)
         if wanted == {str(choice) for choice in getattr(dimension, "choices", ())}:
             return name
     raise AssertionError("the names never end")
 
 
-def command(
-    study: RunRecord, chosen: Sequence[RunRecord], num_seeds: int, name: str, overrides: Iterable[str]
-) -> list[str]:
-    """The command line that trains every one of `chosen` with every fresh seed; writes its experiment files.
-
-    They lie in the study's folder, in confirm/experiment, and are experiments like those in conf/.
-    """
-    folder = report.folder_of(study)
-    objective = study.objectives[0]
-    used = {one.params.get("seed") for one in trials_of(study)}
-    seeds = [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
-    experiments = sorted(_experiment(one) for one in chosen)
-    for one in chosen:
-        value = value_in_words(objective, one.metrics[objective])
-        with replacing(folder / "confirm" / "experiment" / f"{_experiment(one)}.yaml") as part:
-            told = f"Trial {one.trial_number} of the study {study.tags[STUDY_TAG]}: {objective} {value}"
-            told += f" with seed {one.params.get('seed')}."
-            # On one line, whatever they hold: a second would be a setting.
-            part.write_text(f"# @package _global_\n\n# {' '.join(told.split())}\n\n{OmegaConf.to_yaml(_settings(one))}")
-    return [
-        sys.executable,
-        str(project.root() / "sweep" / "train.py"),
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra/sweeper/sampler=grid",
-        "hydra/sweeper/pruner=none",
-        "hydra.sweeper.params={}",
-        f"hydra.sweeper.confirms={_quoted(study.tags[STUDY_TAG])}",
-        f"hydra.sweeper.n_trials={len(chosen) * num_seeds}",
-        f"hydra.sweeper.study_name={_quoted(name)}",
-        f"hydra.sweeper.direction=[{','.join(study.directions)}]",
-        # Not as_uri: Hydra takes what follows file:// for the path as it is.
-        f"hydra.searchpath=[{_quoted(f'file://{folder}/confirm')}]",
-        f"output_dir={_quoted(str(folder.parent))}",
-        f"experiment=choice({','.join(experiments)})",
-        f"seed=choice({','.join(map(str, seeds))})",
-        *overrides,
-    ]
+def fresh_seeds(table: StudyTable, num_seeds: int) -> list[int]:
+    """So many of the lowest seeds that no trial of the study has used."""
+    used = {row.params.get(table.job.seed or "") for row in table.rows}
+    return [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
 
 
-def _quoted(text: str) -> str:
-    """`text`, a path or a name, as Hydra's override syntax wants it.
+def write_config(table: StudyTable, chosen: Sequence[Chosen], num_seeds: int, name: str) -> Path:
+    """Write the configs of the study called `name`, which trains those `chosen` again, into the study's own folder.
+
+    Returns:
+        The folder: config.yaml says how it is searched, settings/ holds what each trial was trained with.
 
     Raises:
-        SweepError: Hydra would resolve it.
+        SweepError: Hydra would resolve something in them.
     """
-    require("${" not in text, "study", text, "neither its name nor its folder may hold ${, which Hydra resolves")
-    is_plain = re.fullmatch(r"[\w/.:+-]*", text)
-    return text if is_plain else QuotedString(text, Quote.single).with_quotes()
-
-
-def _train(words: list[str]) -> int:
-    """Run a command, leave Ctrl-C to it, and return its exit status."""
-    print(f"confirming with: {without_password(training_command(*words[2:]))}\n", flush=True)
-    before = signal.signal(signal.SIGINT, lambda *_: None)  # a handler, since the command would inherit SIG_IGN
-    try:
-        return subprocess.run(words, env=os.environ | environment.given, check=False).returncode
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def judge(study: RunRecord, chosen: Sequence[RunRecord], trials: Sequence[RunRecord], num_seeds: int) -> Verdict:
-    """What `trials`, of the study that trained `chosen` again with `num_seeds` seeds, say.
-
-    Raises:
-        SweepError: Not every one of them has finished with two seeds or more.
-    """
-    objective, direction = study.objectives[0], study.directions[0]
-    candidates = []
-    for one in chosen:
-        again = [run for run in trials if run.overrides.get("experiment") == _experiment(one)]
-        runs = [run for run in again if run.status == "FINISHED" and objective in run.metrics]
-        runs.sort(key=lambda run: int(run.params["seed"]))
-        if len(runs) < 2:
-            raise SweepError(
-                f"study={study.name}: {_experiment(one)} has finished with {len(runs)} fresh seeds, which tells "
-                "nothing yet; what was stopped goes on with the same command, what failed says why in MLflow"
-            )
-        values = [run.metrics[objective] for run in runs]
-        candidates.append(Candidate(_experiment(one), one.metrics[objective], values, runs))
-    sign = 1 if direction == "minimize" else -1
-    candidates.sort(key=lambda candidate: sign * candidate.mean)
-    comparisons = compare({candidate.name: candidate.values for candidate in candidates})
-    return Verdict(candidates, comparisons, num_seeds)
-
-
-def in_words(study: RunRecord, verdict: Verdict) -> str:
-    """The table of the candidates, which of them can be told apart, the winner and how good it is."""
-    objective, winner = study.objectives[0], verdict.winner
-    middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
-    lines = _verdict_in_words(study, verdict)
-    lines += [f"        {line}" for line in _on_the_test_set(study, verdict)]
-    lines.append(f"fetch   sweep best --run {middle.run_id}    (the middle one of its seeds)")
-    return "\n".join(lines)
-
-
-def _verdict_in_words(study: RunRecord, verdict: Verdict) -> list[str]:
-    objective, winner = study.objectives[0], verdict.winner
-    header = ["", f"mean {objective}", "spread", "as found", "with each seed"]
-    rows = [
-        [
-            one.name,
-            value_in_words(objective, one.mean),
-            _difference_in_words(objective, one.spread),
-            value_in_words(objective, one.found),
-            "  ".join(value_in_words(objective, value) for value in one.values),
-        ]
-        for one in verdict.candidates
-    ]
-    lines = [*summary.fitted(header, rows, spare=[4]), ""]
-    lines.append(f"winner  {winner.name}: {objective} {rows[0][1]}, the mean of {len(winner.values)} fresh seeds")
-    lacking = [one for one in verdict.candidates if len(one.values) < verdict.num_seeds]
-    if lacking:
-        seeds = ", ".join(f"{one.name} with {len(one.values)}" for one in lacking)
-        lines.append(f"        of {verdict.num_seeds} seeds not all have finished: {seeds}")
-    others = [one.name for one in verdict.candidates[1:]]
-    same = [name for name in others if not verdict.differ(winner.name, name)]
-    worse = [name for name in others if name not in same]
-    if same:
-        lines.append(
-            f"        cannot be told apart from {', '.join(same)} by so few seeds; take the one that suits you"
+    folder = folder_of(table.study) / "confirm"
+    job, names = table.job, sorted(name_of(one.row) for one in chosen)
+    composed = OmegaConf.create(
+        {
+            "hydra": {
+                "sweeper": {
+                    "study_name": name,
+                    "confirms": table.name,
+                    "n_trials": len(chosen) * num_seeds,
+                    "objective": list(table.objectives),
+                    "direction": list(table.directions),
+                    "experiment": experiment_of(table.study),
+                    "params": {},
+                },
+                "sweep": {"dir": str(folder.parent.parent / name)},
+                "job_logging": MESSAGE_ONLY,
+                "hydra_logging": MESSAGE_ONLY,
+            }
+        }
+    )
+    _require_plain(f"study={table.name}", composed)
+    for row, settings in chosen:
+        if job.threads is not None:
+            OmegaConf.update(settings, job.threads, None, force_add=True)
+        _require_plain(f"run={row.run_id}: {row.name}", settings)
+        found = job.in_words({table.objective: row.values[table.objective]})
+        told = (
+            f"Trial {row.number} of the study {table.name}: {found} with {job.seed}={row.params.get(job.seed or '')}."
         )
-    if worse:
-        lines.append(f"        better than {', '.join(worse)} (Tukey's test over all pairs, 95%)")
-    told_apart = [f"{a.name} from {b}" for a, b in _other_pairs(verdict) if verdict.differ(a.name, b)]
-    if told_apart:
-        lines.append(f"        besides, {', '.join(told_apart)} can be told apart")
-    return lines
+        # On one line, whatever they hold: a second would be a setting.
+        text = f"# @package _global_\n\n# {' '.join(told.split())}\n\n{OmegaConf.to_yaml(settings)}"
+        _write(folder / SETTINGS / f"{name_of(row)}.yaml", text)
+    defaults = {
+        "defaults": [
+            "_self_",
+            {SETTINGS: names[0]},
+            {"override hydra/sweeper": "study"},
+            {"override hydra/sweeper/study/sampler": "grid"},
+            {"override hydra/sweeper/study/pruner": "none"},
+        ]
+    }
+    _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(defaults)) + OmegaConf.to_yaml(composed))
+    return folder
 
 
-def _other_pairs(verdict: Verdict) -> Iterable[tuple[Candidate, str]]:
-    others = verdict.candidates[1:]
-    return ((one, other.name) for i, one in enumerate(others) for other in others[i + 1 :])
+def _require_plain(what: str, settings: DictConfig) -> None:
+    for key, value in flat(settings).items():
+        if "${" in f"{key}{value}":
+            raise SweepError(f"{what}: {key}={value}: it holds ${{, which Hydra would resolve; it cannot be confirmed")
 
 
-def _on_the_test_set(study: RunRecord, verdict: Verdict) -> list[str]:
-    """The winner's accuracy on the test set, and what the choice did to it if it was made by the same images."""
-    chose = study.objectives[0] == "test/accuracy"
-    rates = [_rates(candidate) for candidate in (verdict.candidates if chose else [verdict.winner])]
-    if rates[0] is None:
-        return []
-    mean, num_images = float(rates[0].mean()), len(rates[0])
-    low, high = interval(mean, num_images)
-    lines = [f"test/accuracy {mean:.2%}: 95% interval {low:.2%} to {high:.2%}, {num_images:,} images"]
-    known = [one for one in rates if one is not None]
-    if 1 < len(known) == len(rates):
-        points = 100 * flattery(np.stack(known))
-        picked = f"picked from {len(known)} means by these same images"
-        lines.append(f"{picked}, which is expected to flatter it by {points:.2f} points")
-    return lines
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
-def _rates(candidate: Candidate) -> NDArray[np.float64] | None:
-    """How often each image of the test set came out right over the seeds, (N,); None where that was not kept."""
-    found = [trust.predictions_of(run, "test") for run in candidate.runs]
-    known = [one.correct for one in found if one is not None]
-    is_whole = len(known) == len(found) and len({len(correct) for correct in known}) == 1
-    return np.mean(known, axis=0) if is_whole else None
+def train(
+    task: Task, folder: Path, job: Job, chosen: Sequence[TrialRow], seeds: Sequence[int], overrides: Sequence[str]
+) -> None:
+    """Run the study whose configs lie in `folder`, as the job's own program would, in this process.
 
-
-def _difference_in_words(objective: str, difference: float) -> str:
-    return f"{100 * difference:.2f} points" if objective.endswith("/accuracy") else f"{difference:.4f}"
+    Raises:
+        KeyboardInterrupt: It was stopped, and goes on with the same command.
+    """
+    names = ",".join(sorted(map(name_of, chosen)))
+    print(f"confirming {len(chosen)} trials with {len(seeds)} seeds each\n", flush=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then lets errors through
+    given = sys.argv
+    sys.argv = [
+        given[0], "-m", f"{SETTINGS}=choice({names})", f"{job.seed}=choice({','.join(map(str, seeds))})", *overrides,
+    ]  # fmt: skip
+    try:
+        hydra.main(config_path=str(folder), config_name="config")(task)()
+    finally:
+        sys.argv = given

@@ -2,12 +2,19 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from sweep import project
 from sweep.files import as_folder
 from sweep.record.runs import RunRecord
 from sweep.record.tags import FOLDER_TAG, RUN_FILE, STUDY_TAG
+
+LEFT_BY_STUDY = (
+    r"\d+|confirm|optuna\.journal.*|\.\d+-.*|\.sweep\..*|\.submitit|report\.html|optimization_results\.yaml|"
+    r"multirun\.yaml"
+)
+"""What a study leaves in its folder, as a pattern of names."""
 
 
 def folder_of(study: RunRecord) -> Path:
@@ -40,6 +47,13 @@ def size_of(folder: Path) -> int:
 
 def size_in_words(size: int) -> str:
     """A number of bytes as a person reads it: 0.4 MB, 12 MB, 1.2 GB."""
-    if size < 10**9:
-        return f"{size / 1e6:.1f} MB" if size < 10**7 else f"{size / 1e6:.0f} MB"
-    return f"{size / 1e9:.1f} GB"
+    number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
+    return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """The names of what lies in a study's `folder` and is none of what a study leaves there.
+
+    A person can have a study put its files into any folder, their home for one.
+    """
+    return sorted(path.name for path in folder.iterdir() if not re.fullmatch(LEFT_BY_STUDY, path.name))

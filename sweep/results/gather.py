@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweep.errors import SweepError
 from sweep.hooks import Section
 from sweep.job import Job
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, curve_of
 from sweep.results import trust
 from sweep.results.known import KeptRun
-from sweep.results.settings import recorded_settings
+from sweep.results.settings import recorded_settings, settings_again
 from sweep.results.table import Curve, StudyTable, table_of
 from sweep.study.dimensions import edge_of
 from sweep.study.space import LENGTH
@@ -79,8 +80,11 @@ def gather_for(table: StudyTable) -> Findings:
 
 def _edges(table: StudyTable) -> list[str]:
     """Where the best trial lies at the edge of what was searched, and the job can be trained beyond."""
-    settings = recorded_settings(table.best.run)
-    if settings is None:
+    if recorded_settings(table.best.run) is None:
+        return []
+    try:
+        settings = settings_again(table.best.run, table.job)
+    except SweepError:  # they name code, say: then the job is not asked
         return []
     found = {
         key: edge
@@ -91,15 +95,15 @@ def _edges(table: StudyTable) -> list[str]:
         f"{key}={edge.value:.4g} is at the {edge.side} end of what was searched, {edge.low:.4g} to "
         f"{edge.high:.4g}: a better one may lie beyond"
         for key, edge in found.items()
-        if _is_allowed(table.job, table.best.run, settings, key, edge.beyond)
+        if _is_allowed(table.job, settings, key, edge.beyond)
     ]
 
 
-def _is_allowed(job: Job, run: RunRecord, recorded: DictConfig, key: str, value: float) -> bool:
+def _is_allowed(job: Job, settings: DictConfig, key: str, value: float) -> bool:
     """Whether the job could be trained with another `value`: a dropout below 0 could not."""
     key = key.lstrip("+")
     try:
-        settings = job.again(recorded.copy(), run.tags)
+        settings = settings.copy()
         if key.endswith(LENGTH):
             key = key.removesuffix(LENGTH)
             items = list(OmegaConf.select(settings, key))

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 
 from sweep.results import plots, summary
 from sweep.results.axes import is_number
-from sweep.results.gather import MOST_CURVES, Findings
+from sweep.results.gather import Findings
 from sweep.results.importance import importances
 from sweep.results.table import StudyTable, TrialRow
 
@@ -72,7 +72,9 @@ def draw(findings: Findings) -> dict[str, Plot]:
             [plots.draw_front(table)],
         )
     if any(findings.curves.values()):
-        of_each = "each trial" if len(trials) <= MOST_CURVES else f"the best {MOST_CURVES} of {len(trials)} trials"
+        of_each = "each trial"
+        if len(findings.curves) < len(trials):
+            of_each = f"the best {len(findings.curves)} of {len(trials)} trials"
         figures["learning_curves"] = Plot(
             "Learning curves",
             f"{objective} of {of_each} by {table.job.step}; pruned ones end in a cross",
@@ -113,8 +115,10 @@ def _is_log(dimension: BaseDistribution) -> bool:
 def page_of(findings: Findings, figures: Mapping[str, Plot]) -> str:
     """The page of a study with these `figures`, one file that needs no other and no network."""
     table = findings.table
-    best, *_ = summary.best_lines(table)
     several = len(table.objectives) > 1
+    best = f"Best trial {table.best.number}: {table.job.in_words(table.best.values)}"
+    if several:
+        best = f"{len(table.front)} trials that no other beats in one objective without losing in another"
     settings = {} if several else summary.settings_of(table.best, table.dimensions)
     return _fill(
         title=table.name,
@@ -122,7 +126,7 @@ def page_of(findings: Findings, figures: Mapping[str, Plot]) -> str:
         plots=list(figures.values()),
         counts=summary.counts_in_words(table),
         objectives=", ".join(table.objectives),
-        best=best[0].upper() + best[1:],
+        best=best,
         best_name=table.best.name,
         front=_cells(table, table.front) if several else None,
         settings={key: summary.short(value) for key, value in settings.items()},

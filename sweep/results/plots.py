@@ -12,12 +12,19 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import plotly.graph_objects as go
 from optuna.visualization import plot_param_importances, plot_pareto_front
 
+from sweep.errors import SweepError
 from sweep.results.axes import LOG, Scale, cut, is_number, log_or_linear, tick_settings, ticks_of
 from sweep.results.importance import evaluator
 from sweep.results.table import Curve, StudyTable, TrialRow
+
+try:
+    import plotly.graph_objects as go
+except ModuleNotFoundError as missing:
+    raise SweepError(
+        "the figures of a report are Plotly's, which is not installed; pip install 'sweep[report]'"
+    ) from missing
 
 FINISHED, PRUNED = "#1f6fb4", "#b9bec4"
 BEST = "#d1495b"
@@ -183,10 +190,10 @@ def draw_front(table: StudyTable) -> go.Figure:
         trace.update(
             text=[f"trial {row.number}: {table.job.in_words(row.values)}" for row in chosen],
             hovertemplate="%{text}<extra></extra>",
-            marker={"color": colour, "size": size, "colorscale": None, "colorbar": None, "line": {"width": 0}},
             name=name,
             showlegend=True,
         )
+        trace.marker = {"color": colour, "size": size}
     figure.update_layout(**LAYOUT, title=None)
     formats = [".6~%" if table.job.metric(objective).is_share else None for objective in shown]
     if len(shown) == MOST_AXES_OF_A_FRONT:
@@ -263,7 +270,7 @@ def draw_curves(table: StudyTable, curves: Mapping[int, Curve]) -> go.Figure:
         curve = curves[row.number]
         name = "best" if row.number == best else "pruned" if row.is_pruned else "finished"
         figure.add_scatter(
-            x=[step for step, _ in curve],
+            x=[at for at, _ in curve],
             y=[scale.place(value) for _, value in curve],
             text=[f"trial {row.number}, {step} {at}: {scale.text(value)}" for at, value in curve],
             hoverinfo="text",

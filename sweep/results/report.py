@@ -25,7 +25,6 @@ from sweep.record.runs import RunRecord, find_study
 from sweep.results import summary
 from sweep.results.folder import folder_of
 from sweep.results.gather import Findings, gather
-from sweep.results.page import draw, page_of, page_of_plot
 from sweep.results.table import StudyTable
 
 REPORT_FILE = "report.html"
@@ -60,6 +59,8 @@ def write(findings: Findings) -> Path:
     Returns:
         Where the page is.
     """
+    from sweep.results.page import draw, page_of, page_of_plot  # what draws is not installed everywhere
+
     table = findings.table
     run = MLflowRun(table.study.run_id)
     figures = draw(findings)

@@ -10,9 +10,9 @@ import contextlib
 import logging
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -23,10 +23,8 @@ from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
 from sweep.record.runs import RunRecord, experiment_of, find_run, history_of, naming, trials_of
 from sweep.record.tags import (
-    COMMIT_TAG,
     COPY_TAG,
     DIRECTION_TAG,
-    DIRTY_TAG,
     KIND_TAG,
     OBJECTIVE_TAG,
     OVERRIDES_TAG,
@@ -34,43 +32,10 @@ from sweep.record.tags import (
     RERUN_TAG,
 )
 from sweep.results.known import KeptRun, own_job
+from sweep.results.repetition import FINISHED, Repetition, compare, ending_of, tell, why
 from sweep.results.settings import settings_again
 from sweep.running import carry_out
 from sweep.trial import Trial
-
-FINISHED = "finished"
-
-History = Mapping[str, Mapping[int, float]]
-"""The values of metrics by their names and steps."""
-
-
-class MetricDifference(NamedTuple):
-    """Where the values of a metric are furthest apart."""
-
-    metric: str
-    step: int
-    then: float | None
-    """None where there was no value."""
-    now: float | None
-
-
-class Repetition(NamedTuple):
-    """What a run and its repetition came to."""
-
-    ended_then: str
-    """FINISHED, or what the run said at its end."""
-    ended_now: str
-    num_steps: int
-    num_metrics: int
-    metrics: list[MetricDifference]
-    """Those of the metrics that are not the same after every step."""
-    kept: list[str] | None
-    """How what they have kept differs, empty if it is the same; None if that was not compared."""
-
-    @property
-    def is_same(self) -> bool:
-        """Whether there is no difference at all."""
-        return self.ended_then == self.ended_now and not self.metrics and not self.kept
 
 
 class RepeatedTrial(Trial):
@@ -81,16 +46,15 @@ class RepeatedTrial(Trial):
         self._last_step = last_step
         self._missing = set(names)
 
-    def report(self, step: int, metrics: Mapping[str, float], *, of: int | None = None) -> None:
-        """Record `metrics` after `step`, and end the trial if the run that it repeats was ended there."""
-        stopped = f"stopped, as the run that it repeats was, after {self.job.step} {self._last_step}"
-        if step > self._last_step:
-            raise Stopped(stopped)
-        super().report(step, metrics, of=of)
+    def _take(self, step: int, reported: dict[str, float], of: int | None = None, is_logged: bool = False) -> None:
+        if step <= self._last_step:
+            super()._take(step, reported, of, is_logged)
         if step == self._last_step:
-            self._missing -= metrics.keys()
-            if not self._missing and step != of:
-                raise Stopped(stopped)
+            self._missing -= reported.keys()
+        if step > self._last_step or (step == self._last_step and not self._missing and step != of):
+            said = f"stopped, as the run that it repeats was, after {self.job.step} {self._last_step}"
+            self._stopped = Stopped(said)
+            raise self._stopped
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -196,10 +160,6 @@ def _was_stopped(run: RunRecord) -> bool:
     return run.outcome is not None and run.outcome.state in ("pruned", "stopped", "interrupted")
 
 
-def _ending(run: RunRecord) -> str:
-    return FINISHED if run.outcome is None or run.outcome.state == "finished" else run.outcome.reason
-
-
 def _train(run: RunRecord, task: Task, settings: DictConfig, trial: Trial) -> tuple[RunRecord, str]:
     """The new run, and how it ended: FINISHED, or what it said; as `run` where it got as far as that was stopped."""
     tags = {
@@ -207,7 +167,7 @@ def _train(run: RunRecord, task: Task, settings: DictConfig, trial: Trial) -> tu
         RERUN_TAG: run.run_id,
     }
     tags |= {key: run.tags[key] for key in (OBJECTIVE_TAG, DIRECTION_TAG, OVERRIDES_TAG) if key in run.tags}
-    ended = _ending(run) if _was_stopped(run) else FINISHED
+    ended = ending_of(run) if _was_stopped(run) else FINISHED
     run_id = ""
     try:
         with (
@@ -223,101 +183,3 @@ def _train(run: RunRecord, task: Task, settings: DictConfig, trial: Trial) -> tu
             raise
         ended = in_one_line(error)
     return find_run(run_id), ended
-
-
-def compare(then: RunRecord, now: RunRecord, ended: str, job: Job) -> Repetition:
-    """Every metric after every step, and what was kept, of two runs.
-
-    Args:
-        then: A run that has ended.
-        now: The run that repeats it.
-        ended: How that one ended.
-        job: Their job, which compares what they have kept if both have finished.
-    """
-    measured = [_measured(run, job) for run in (then, now)]
-    kept = None
-    if job.differences is not None and _ending(then) == ended == FINISHED:
-        with KeptRun(then) as kept_then, KeptRun(now) as kept_now:
-            kept = job.differences(kept_then, kept_now)
-    return Repetition(
-        ended_then=_ending(then),
-        ended_now=ended,
-        num_steps=len({step for history in measured[0].values() for step in history}),
-        num_metrics=len(measured[0]),
-        metrics=differing_metrics(*measured),
-        kept=kept,
-    )
-
-
-def _measured(run: RunRecord, job: Job) -> dict[str, dict[int, float]]:
-    """The metrics of `run` by step; of what stays the same, which versions before recorded at each, the first value."""
-    return {
-        name: dict(sorted(values.items())[:1]) if job.metric(name).is_constant else values
-        for name, values in history_of(run).items()
-    }
-
-
-def differing_metrics(then: History, now: History) -> list[MetricDifference]:
-    """Of each metric that is not the same after every step, the step after which it differs most."""
-    found = []
-    for metric in sorted({*then, *now}):
-        a, b = then.get(metric, {}), now.get(metric, {})
-        differing = [step for step in sorted({*a, *b}) if a.get(step) != b.get(step)]
-        if differing:
-            missing = [step for step in differing if step not in a or step not in b]
-            worst = missing[0] if missing else max(differing, key=lambda step: abs(a[step] - b[step]))
-            found.append(MetricDifference(metric, worst, a.get(worst), b.get(worst)))
-    return found
-
-
-def why(then: RunRecord, now: RunRecord, job: Job) -> list[str]:
-    """What may make two runs of the same settings differ, from what is recorded of both."""
-    reasons, unknown = [], []
-    for key, what in {COMMIT_TAG: "the code", **job.circumstances}.items():
-        a, b = (run.tags.get(key) for run in (then, now))
-        if a is None:
-            unknown.append(what)
-        elif a != b:
-            reasons.append(f"{what}: {a} then, {b} now")
-    if unknown:
-        reasons.append(f"{', '.join(unknown)}: not recorded then")
-    for when, run in {"then": then, "now": now}.items():
-        if run.tags.get(DIRTY_TAG) == "true":
-            reasons.append(f"the code: some files were not as committed {when}, and may have mattered")
-    if job.nondeterminism is not None:
-        with KeptRun(now) as kept:
-            reasons += job.nondeterminism(kept)
-    alike = ", ".join(["the code", *job.circumstances.values()])
-    return reasons or [f"nothing that is recorded: the same of {alike}; is the record intact?"]
-
-
-def tell(compared: Repetition, reasons: list[str], step: str) -> str:
-    """What a person reads of a comparison; the `reasons` only where there is a difference.
-
-    Args:
-        compared: What the two came to.
-        reasons: Why they may differ.
-        step: What a step is called.
-    """
-    if compared.is_same:
-        return f"the same, bit for bit: {_what_is_same(compared, step)}"
-    lines = ["not the same"]
-    if compared.ended_then != compared.ended_now:
-        lines += [f"  then  {compared.ended_then}", f"  now   {compared.ended_now}"]
-    for one in compared.metrics:
-        lines.append(f"  {one.metric}: {_number(one.then)} then, {_number(one.now)} now, after {step} {one.step}")
-    lines += [f"  {line}" for line in compared.kept or []]
-    return "\n".join([*lines, "it may be because of", *(f"  {reason}" for reason in reasons)])
-
-
-def _what_is_same(compared: Repetition, step: str) -> str:
-    if not compared.num_steps:
-        return f"it ended before its first {step} did, with {compared.ended_then}"
-    told = f"{compared.num_metrics} metrics in {compared.num_steps} {step}{'s' * (compared.num_steps != 1)}"
-    if compared.ended_then != FINISHED:
-        return f"{told}; nothing else, since the run did not finish: {compared.ended_then}"
-    return told if compared.kept is None else f"{told}, and what was kept"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.9g}"

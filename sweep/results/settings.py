@@ -1,19 +1,16 @@
 """The settings that a run was trained with, read back as plain values whoever recorded them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from sweep.errors import SweepError, explain, in_one_line, require
+from sweep.errors import SweepError, in_one_line, require
 from sweep.job import Job, flatten
+from sweep.plain import plain_settings
 from sweep.record.files import read_text
 from sweep.record.runs import RunRecord, naming
 from sweep.trial import CONFIG_FILE
-
-MOST_BYTES, MOST_LEVELS = 2**17, 20
-"""The size and the depth above which a file of settings is not read: reading takes minutes of what is far above."""
 
 
 def recorded_settings(run: RunRecord) -> DictConfig | None:
@@ -27,18 +24,19 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
         return None
     with naming(run):
         try:
-            return _settings_in(text)
+            return plain_settings(text)
         except SweepError as error:
             raise SweepError(f"{CONFIG_FILE}: {in_one_line(error, 300)}") from error
 
 
-def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
+def settings_again(run: RunRecord, job: Job, trust: bool = False, tags: Mapping[str, str] | None = None) -> DictConfig:
     """The settings with which `job` trains `run` again.
 
     Args:
         run: Anybody's.
         job: What the person's own job says about itself.
         trust: Whether they may name code that the job would run.
+        tags: What was left to the machine then; by default the run's tags.
 
     Raises:
         SweepError: It kept none, they are damaged, name code, or the job does not take them.
@@ -50,42 +48,17 @@ def settings_again(run: RunRecord, job: Job, trust: bool = False) -> DictConfig:
             "give a run that was trained"
         )
     with naming(run):
-        for key, value in flatten(OmegaConf.to_container(found)).items():  # type: ignore[arg-type]
+        for key, value in flat(found).items():
             names_code = "_target_" in key.split(".")
             require(trust or not names_code, key, value, "it names code, which only --trust lets the job run")
-        return job.again(found, run.tags)
+        settings = job.again(found, run.tags if tags is None else tags)
+        for key, value in flat(settings).items():  # a tag may have brought one in
+            require("${" not in f"{key}{value}", key, value, "it holds ${, and what was recorded is not resolved")
+    return settings
 
 
-def _settings_in(text: str) -> DictConfig:
-    found = plain_yaml(text)
-    for key, value in flatten(found).items():
-        require(
-            "${" not in str(value), key, value, "what was recorded is not resolved, and this is no value of its own"
-        )
-    try:
-        return OmegaConf.create(found)
-    except OmegaConfBaseException as error:  # a date, or a set
-        raise SweepError(explain(error)) from error
-
-
-def plain_yaml(text: str | bytes) -> dict[str, Any]:
-    """The mapping that `text` holds, of plain values: no tags, and no aliases, by which a few lines become billions.
-
-    Raises:
-        SweepError: It holds anything else, or is damaged.
-    """
-    try:
-        require(len(text) <= MOST_BYTES, "its size", f"{len(text):,}", f"at most {MOST_BYTES:,} bytes")
-        level = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            require(level <= MOST_LEVELS, "its depth", level, f"at most {MOST_LEVELS} levels")
-            require(not isinstance(event, yaml.AliasEvent), "an alias in it", "*", "is not read")
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: as of a date that is none
-        raise SweepError(f"it is damaged ({in_one_line(error, 100)})") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise SweepError(
-            f"it is damaged: no settings by name, but {'nothing' if found is None else type(found).__name__}"
-        )
-    return found
+def flat(settings: DictConfig) -> dict[str, Any]:
+    """Each of the `settings` by its key, interpolations as they are written."""
+    plain = OmegaConf.to_container(settings)
+    assert isinstance(plain, dict)
+    return flatten({str(key): value for key, value in plain.items()})

@@ -189,7 +189,7 @@ class StudyTable:
         Args:
             curves: The objective's values by step, of the trials whose numbers are given.
         """
-        made = _empty_study(self.objectives, self.directions)
+        made = _empty_study(self.directions)
         made.add_trials([self._in_optuna(row, (curves or {}).get(row.number, ())) for row in self.rows])
         return made
 
@@ -198,7 +198,7 @@ class StudyTable:
 
         It is for what asks for the order of the values only, in which a pruned trial's last one will do.
         """
-        made = _empty_study([self.objective], [self.direction])
+        made = _empty_study([self.direction])
         for row in self.scored:
             made.add_trial(create_trial(value=row.values[self.objective], **self._searched(row)))
         return made
@@ -215,10 +215,10 @@ class StudyTable:
         return {"params": dict(row.settings), "distributions": known, "user_attrs": {"trial": row.number}}
 
 
-def _empty_study(objectives: Sequence[str], directions: Sequence[str]) -> optuna.Study:
-    made = optuna.create_study(directions=[StudyDirection[one.upper()] for one in directions], sampler=RandomSampler())
-    made.set_metric_names(list(objectives))
-    return made
+def _empty_study(directions: Sequence[str]) -> optuna.Study:
+    return optuna.create_study(
+        directions=[StudyDirection[direction.upper()] for direction in directions], sampler=RandomSampler()
+    )
 
 
 def table_of(

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from sweep.errors import RecordError, TakenOver, without_password
 from sweep.outcome import Outcome
 from sweep.study.storage import has_study, open_storage
-from sweep.study.trials import OUTCOME, WORKER
+from sweep.study.trials import NOTES, OUTCOME, WORKER
 
 TAKEN_OVER = "taken over: the study was stopped, or went on without this job"
 
@@ -50,6 +50,10 @@ class Handle(ABC):
     def recall(self, key: str) -> Any:  # noqa: ARG002 -- of no study there is none
         """A fact that is kept with the study; None if there is none."""
         return None
+
+    def note(self, text: str) -> None:  # noqa: ARG002 -- without a study there is nobody to tell
+        """Leave a sentence for the person who started the study."""
+        return
 
 
 class NoHandle(Handle):
@@ -84,6 +88,7 @@ class StoredHandle(Handle):
         study_id = self._storage.get_study_id_from_name(study)
         self._trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._trial = optuna.Trial(loaded, self._trial_id)
+        self._notes: list[str] = []
         with suppress(UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(self._trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
 
@@ -106,6 +111,11 @@ class StoredHandle(Handle):
 
     def recall(self, key: str) -> Any:
         return self._study.user_attrs.get(f"sweep.{key}")
+
+    def note(self, text: str) -> None:
+        with suppress(UpdateFinishedTrialError):
+            self._notes.append(text)
+            self._storage.set_trial_user_attr(self._trial_id, NOTES, self._notes)
 
     def _leave(self, state: TrialState, outcome: Outcome) -> None:
         left: dict[str, Any] = {"state": state.name, "values": list(outcome.values) or None}

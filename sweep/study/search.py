@@ -20,7 +20,7 @@ from sweep.study.ending import best_trials, ended, in_words
 from sweep.study.progress import Counts, Progress, Running, Standing
 from sweep.study.slots import TIMEOUT, Stop, keep_busy
 from sweep.study.study import Claim, Study
-from sweep.study.trials import COPY_OF, ERROR, WORKER, counts, was_interrupted
+from sweep.study.trials import COPY_OF, ERROR, NOTES, WORKER, counts, was_interrupted
 
 SECONDS_TO_TELL = 60
 """Before it is first said what a study waits for at its end."""
@@ -65,6 +65,7 @@ class Search:
         self._settle, self._max_failure_rate, self._stop = settle, max_failure_rate, stop
         self._settling = threading.Lock()
         self._over = threading.Event()
+        self._noted: set[str] = set()  # what has been said once is true of the other trials too
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
         """What to raise once too many have failed, or the record is lost."""
@@ -223,6 +224,10 @@ class Search:
             so_far = [f"{self._counts().done}/{self._study.n_trials}", self._best()]
             line += f"  [{', '.join(filter(None, so_far))}]"
         self._progress.line(line)
+        for note in trial.user_attrs.get(NOTES, []):
+            if note not in self._noted:
+                self._noted.add(note)
+                self._progress.line(f"note: {note}")
         self._progress.update()
 
     def _tell_interrupt(self) -> None:

@@ -20,6 +20,9 @@ RETRY_OF = "sweep.retry_of"
 COPY_OF = "sweep.copy_of"
 """Number of the trial whose end it was given, since it has the same settings."""
 
+NOTES = "sweep.notes"
+"""What its job did that is better done otherwise, in sentences for the person who started the study."""
+
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial counts towards the study's total; one that waits or was interrupted does not."""

@@ -12,10 +12,11 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from sweep import project
 from sweep.digits import config, train
 from sweep.digits.config import Config
-from sweep.digits.data import DigitsConfig
-from sweep.digits.job import METRICS
+from sweep.digits.datasets import DigitsConfig
+from sweep.digits.job import DIGITS, METRICS
 from sweep.digits.models import MLPConfig
 from sweep.digits.optimizers import AdamWConfig
 from sweep.errors import SweepError
@@ -130,6 +131,8 @@ def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(
     monkeypatch.setenv("SWEEP_DATA_ROOT", "/somewhere")
     assert compose().data.root == "/somewhere"
     monkeypatch.delenv("SWEEP_DATA_ROOT")
+    monkeypatch.setenv("SWEEP_ROOT", "")
+    project.settle(DIGITS.check)  # as train.py does with the job's function
     monkeypatch.chdir(tmp_path)
     assert compose().data.root == str(ROOT / "data")
 

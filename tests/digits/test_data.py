@@ -23,16 +23,9 @@ from conftest import PROCESSES, ROOT
 from PIL import Image
 from torchvision import transforms
 
-from sweep.digits import data
-from sweep.digits.data import (
-    DataConfig,
-    DigitsConfig,
-    FashionMNISTConfig,
-    ImageBatches,
-    ImageTransform,
-    LabelledImages,
-    MNISTConfig,
-)
+from sweep.digits import batches, data, datasets
+from sweep.digits.batches import ImageBatches, ImageTransform
+from sweep.digits.datasets import DataConfig, DigitsConfig, FashionMNISTConfig, LabelledImages, MNISTConfig
 from sweep.errors import SweepError
 
 SHAPE = (1, 28, 28)
@@ -119,7 +112,7 @@ def test_inverse_gives_back_the_untouched_images() -> None:
 
 def test_an_epoch_shows_every_image_of_its_full_batches_once_and_the_next_in_another_order() -> None:
     numbered = LabelledImages(torch.zeros(103, 1, 2, 2, dtype=torch.uint8), torch.arange(103))
-    loader = data.training_loader(ImageBatches(numbered), batch_size=10, seed=0)
+    loader = batches.training_loader(ImageBatches(numbered), batch_size=10, seed=0)
     first, second = ([y for _, y in loader] for _ in range(2))
     assert len(loader) == 10
     assert all(len(y) == 10 for y in first)
@@ -131,7 +124,7 @@ def test_the_order_follows_the_seed() -> None:
     numbered = LabelledImages(torch.zeros(50, 1, 2, 2, dtype=torch.uint8), torch.arange(50))
 
     def order(seed: int) -> list[int]:
-        return torch.cat([y for _, y in data.training_loader(ImageBatches(numbered), 10, seed)]).tolist()
+        return torch.cat([y for _, y in batches.training_loader(ImageBatches(numbered), 10, seed)]).tolist()
 
     assert order(1) == order(1)
     assert order(1) != order(2)
@@ -139,7 +132,7 @@ def test_the_order_follows_the_seed() -> None:
 
 def test_evaluation_sees_every_image_once_in_order() -> None:
     numbered = LabelledImages(torch.zeros(2345, 1, 2, 2, dtype=torch.uint8), torch.arange(2345))
-    assert torch.cat([y for _, y in data.evaluation_loader(ImageBatches(numbered))]).tolist() == list(range(2345))
+    assert torch.cat([y for _, y in batches.evaluation_loader(ImageBatches(numbered))]).tolist() == list(range(2345))
 
 
 def test_held_out_images_are_the_same_whatever_the_seed_and_no_longer_trained_on() -> None:
@@ -160,7 +153,7 @@ def test_held_out_images_are_the_same_whatever_the_seed_and_no_longer_trained_on
 def test_a_shift_moves_each_image_by_its_own_whole_pixels_and_brings_in_black() -> None:
     torch.manual_seed(0)
     images = torch.randint(1, 256, (200, 1, 6, 6), dtype=torch.uint8)
-    shifted = data.shift_randomly(images, 2)
+    shifted = batches.shift_randomly(images, 2)
     seen = set()
     for before, after in zip(images, shifted, strict=True):
         padded = torch.nn.functional.pad(before, (2, 2, 2, 2))
@@ -405,7 +398,7 @@ def arrays_class() -> Iterator[type[DataConfig]]:
     """The example of a data set of one's own in docs/digits.md."""
     page = (ROOT / "docs" / "digits.md").read_text()
     example = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "ArraysConfig" in block)
-    namespace = dict(vars(data))
+    namespace = dict(vars(datasets))
     exec(example, namespace)
     yield namespace.pop("ArraysConfig")
     gc.collect()  # else it stays among the data sets that there are
@@ -502,7 +495,7 @@ def test_only_data_that_belong_there_are_looked_for_in_sweep_data_root(
     # Where it is not in SWEEP_DATA_ROOT either, what lies where it was recorded is as good as ever.
     monkeypatch.setenv("SWEEP_DATA_ROOT", str(tmp_path))
     assert data.here(mnist(mnist_root)).root == mnist_root
-    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(data, "CONF", tmp_path / "conf")
     (tmp_path / "conf" / "data").mkdir(parents=True)
     for root, expected in {"mine": mine.root, "${oc.env:SWEEP_DATA_ROOT,mine}": str(tmp_path / "other")}.items():
         (tmp_path / "conf" / "data" / "arrays.yaml").write_text(f"name: arrays\nroot: {root}\n")

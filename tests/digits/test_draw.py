@@ -15,7 +15,8 @@ import pytest
 from conftest import MNIST_ROOT, Project, Started
 from PIL import Image, ImageDraw
 
-from sweep.digits import config, draw, train
+from sweep.digits import config, draw
+from sweep.digits.classifier import build_classifier
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -200,7 +201,7 @@ def test_a_stroke_drawn_with_the_mouse_is_read_while_it_grows_and_clear_empties_
 
 
 def test_the_page_says_where_a_model_may_read_badly() -> None:
-    classifier = train.build_classifier(config.compose(["data=digits"]))
+    classifier = build_classifier(config.compose(["data=digits"]))
     page = draw.make_app(classifier, "a model", "trained on <digits>").test_client().get("/").text
     assert "<p>read by a model</p>" in page
     assert '<p id="note">trained on &lt;digits&gt;</p>' in page

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from sweep.digits import handwriting
-from sweep.digits.data import MNISTConfig
+from sweep.digits.datasets import MNISTConfig
 from sweep.digits.handwriting import open_image, prepare
 from sweep.errors import SweepError
 

@@ -11,7 +11,7 @@ from kept_run import KeptRun, kept_digits
 from omegaconf import OmegaConf
 
 from sweep import SweepError, Verified, pytorch
-from sweep.digits import config, data, kept, loop
+from sweep.digits import config, datasets, kept, loop
 from sweep.digits.classifier import WEIGHTS_FILE, load_classifier, load_weights
 from sweep.digits.config import Config
 from sweep.digits.job import DEVICE_TAG, DIGITS, PRECISION_TAG, THREADS_TAG
@@ -115,7 +115,7 @@ def test_a_run_is_trained_again_on_the_data_where_they_lie_now(
     compose: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = OmegaConf.create(config.to_yaml(compose("data=mnist", f"data.root={tmp_path / 'gone'}")))
-    monkeypatch.setenv(data.ROOT_VARIABLE, str(tmp_path / "here"))
+    monkeypatch.setenv(datasets.ROOT_VARIABLE, str(tmp_path / "here"))
     assert config.parse(kept.again(settings, {})).data.root == str(tmp_path / "here")  # type: ignore[arg-type]
 
 

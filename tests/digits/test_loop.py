@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sweep.digits import loop
-from sweep.digits.data import ImageBatches, ImageTransform, LabelledImages, training_loader
+from sweep.digits.batches import ImageBatches, ImageTransform, training_loader
+from sweep.digits.datasets import LabelledImages
 from sweep.digits.models import MLPConfig
 from sweep.digits.optimizers import SGDConfig
 from sweep.errors import SweepError

@@ -15,8 +15,8 @@ from conftest import MNIST_ROOT, Project
 from PIL import Image
 
 from sweep.arguments import study_command
-from sweep.digits import data, handwriting, predict
-from sweep.digits.train import Classifier, load_classifier
+from sweep.digits import data, datasets, handwriting, predict
+from sweep.digits.classifier import Classifier, load_classifier
 from sweep.errors import SweepError, told_in_one_line
 from sweep.record.tags import CONFIRMS_TAG, GRID_TAG, KIND_TAG, STUDY_TAG
 from sweep.results import best
@@ -44,14 +44,14 @@ def classifier(trained: Project) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def digits(classifier: Classifier) -> data.LabelledImages:
+def digits(classifier: Classifier) -> datasets.LabelledImages:
     """Test digits that the model reads as they are, one channel dropped: (N, 28, 28)."""
-    config = data.MNISTConfig(name="mnist", root=str(MNIST_ROOT), batch_size=1, validation=0, shift=0)
+    config = datasets.MNISTConfig(name="mnist", root=str(MNIST_ROOT), batch_size=1, validation=0, shift=0)
     images, labels = (tensor[:: 10_000 // NUM_DIGITS] for tensor in data.load(config).splits.test)
     with torch.inference_mode():
         is_right = classifier(images.float() / 255).argmax(1) == labels
     assert is_right.float().mean() > 0.9
-    return data.LabelledImages(images[is_right, 0], labels[is_right])
+    return datasets.LabelledImages(images[is_right, 0], labels[is_right])
 
 
 def on_a_sheet(
@@ -100,7 +100,7 @@ DARK: dict[str, Any] = {"ink": 0, "ground": 1}
     ids=lambda variant: " ".join(f"{key}={value}" for key, value in variant.items()) or "off centre",
 )
 def test_95_of_100_digits_that_are_read_as_they_are_are_read_from_a_picture(
-    classifier: Classifier, digits: data.LabelledImages, variant: dict[str, Any]
+    classifier: Classifier, digits: datasets.LabelledImages, variant: dict[str, Any]
 ) -> None:
     random = np.random.default_rng(0)
     files = [on_a_sheet(digit.numpy(), random, **variant) for digit in digits.images]
@@ -110,14 +110,14 @@ def test_95_of_100_digits_that_are_read_as_they_are_are_read_from_a_picture(
     assert share >= 0.95
 
 
-def test_a_digit_of_mnist_s_comes_out_as_it_went_in(digits: data.LabelledImages) -> None:
+def test_a_digit_of_mnist_s_comes_out_as_it_went_in(digits: datasets.LabelledImages) -> None:
     x = torch.stack([handwriting.prepare(Image.fromarray(digit.numpy())) for digit in digits.images])
     farthest = (x[:, 0] - digits.images / 255).abs().amax((1, 2))
     assert (farthest < 0.1).float().mean() > 0.9
 
 
 @pytest.fixture
-def files(trained: Project, digits: data.LabelledImages) -> list[str]:
+def files(trained: Project, digits: datasets.LabelledImages) -> list[str]:
     """Four files of digits, two of them of the same name, by their paths from the project's folder."""
     names = ["0.png", "1.jpg", "a/digit.png", "b/digit.png"]
     for name, digit in zip(names, digits.images, strict=False):
@@ -127,7 +127,9 @@ def files(trained: Project, digits: data.LabelledImages) -> list[str]:
     return names
 
 
-def test_a_line_for_each_file_names_its_digit(trained: Project, files: list[str], digits: data.LabelledImages) -> None:
+def test_a_line_for_each_file_names_its_digit(
+    trained: Project, files: list[str], digits: datasets.LabelledImages
+) -> None:
     finished = trained.run("predict", *files)
     assert (finished.status, finished.err) == (0, "")
     reader, *lines = finished.out.splitlines()

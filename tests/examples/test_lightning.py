@@ -13,14 +13,14 @@ from optuna.trial import TrialState
 # Pruned after the first epoch are those trials of which nearly nothing is right by then: their rate is next to nothing.
 STUDY = (
     "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=l", "hydra.sweeper.n_jobs=2", "trainer.max_epochs=3",
-    "model.lr=choice(0.003,1e-9,0.01)", "model.width=16,32", "model.dropout=0", "batch_size=64",
+    "model.lr=choice(0.02,1e-9)", "model.width=16,32", "model.dropout=0", "batch_size=64",
     "hydra/sweeper/study/sampler=grid", "hydra/sweeper/study/pruner=threshold", "hydra.sweeper.pruner.lower=0.3",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory, empty_record: Path, installed: dict[str, str]) -> Example:
-    return Example("lightning", tmp_path_factory.mktemp("lightning"), empty_record, installed, "torchvision,flask")
+    return Example("lightning", tmp_path_factory.mktemp("lightning"), empty_record, installed, "flask")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_it_is_forty_lines(example: Example) -> None:
 
 
 def test_a_killed_study_goes_on_to_its_exact_total_and_mlflow_says_the_same(example: Example, studied: Ended) -> None:
-    example.require_agreement("l", 6)
+    example.require_agreement("l", 4)
     client = example.project.client()
     for run in example.project.runs("trial"):
         (trial,) = [one for one in example.trials("l") if str(one.number) == run.data.tags["sweep.trial"]]
@@ -78,8 +78,10 @@ def test_the_terminal_has_the_study_s_lines_and_what_lightning_prints_is_in_the_
 ) -> None:
     assert studied.err == ""
     assert "Seed set" not in studied.out
-    assert re.search(r"^trial +\d  pruned after epoch 1, val/accuracy \d+\.\d\d%", studied.out, re.MULTILINE)
-    said = (example.folder / "multirun" / "l" / "5" / "train.log").read_text()
+    told = r"^trial +\d  (pruned after epoch 1, )?val/accuracy \d+\.\d\d%  \d+\.\d s  \["
+    assert re.search(told, studied.out, re.MULTILINE)
+    number = best_run(example).data.tags["sweep.trial"]
+    said = (example.folder / "multirun" / "l" / number / "train.log").read_text()
     assert "Seed set to 0" in said
     assert "epoch 1/3  val/accuracy" in said
 

@@ -17,7 +17,7 @@ from sweep.study.trials import counts, was_interrupted
 
 STUDY = (
     "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=hill",
-    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10", "x=interval(-5,5)", "y=interval(-5,5)",
+    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10",
 )  # fmt: skip
 
 
@@ -70,6 +70,12 @@ def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
     (parent,) = project.runs("study")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert f"best    trial {best.number}: objective " in out
+    page = project.folder / "plain" / "multirun" / "hill" / "report.html"
+    page.unlink()
+    report = [sys.executable, "-m", "sweep.cli", "report", "--study", "hill"]
+    made = subprocess.run(report, cwd=page.parents[2], env=installed | project.env, capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "objective" in page.read_text()
 
 
 def test_a_plain_function_without_a_direction_is_told_what_to_say(project: Project, installed: dict[str, str]) -> None:
@@ -113,6 +119,7 @@ def test_runs_that_a_plain_job_starts_itself_are_children_of_its_trials_and_end_
     ended = start(
         project, installed, "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize",
         f"hydra.sweeper.n_jobs={n_jobs}", "hydra/sweeper/study/sampler=grid", "x=choice(1,3)",
+        "hydra.sweeper.params=null",
         "hydra.sweeper.experiment=own",
     )  # fmt: skip
     out, err = ended.communicate()
@@ -142,6 +149,11 @@ IMPORTED_ONLY = (
             IMPORTED_ONLY.format(before="if __name__ != '__main__': import no_such\n")
             + "if __name__ == '__main__': main()",
             "worker processes cannot import it (ModuleNotFoundError: No module named 'no_such'); mend that, or take",
+        ),
+        (
+            IMPORTED_ONLY.format(before="import threading; LOCK = threading.Lock()\n").replace("return", "LOCK; return")
+            + "if __name__ == '__main__': main()",
+            "the job's function cannot be sent to worker processes (cannot pickle '_thread.lock' object); make what it",
         ),
         (IMPORTED_ONLY.format(before="") + "main()", "it runs its main function when it is imported, which worker"),
     ],

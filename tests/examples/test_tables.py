@@ -13,7 +13,7 @@ from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import train_test_split
 
 STUDY = (
-    "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=t", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2",
+    "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=t", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2",
     "stages=3", "trees_per_stage=4",
 )  # fmt: skip
 
@@ -44,11 +44,13 @@ def test_it_is_forty_lines_and_imports_no_torch(example: Example) -> None:
 
 
 def test_a_killed_study_goes_on_to_its_exact_total_and_mlflow_says_the_same(example: Example, studied: Ended) -> None:
-    example.require_agreement("t", 6)
+    example.require_agreement("t", 5)
     found = example.find("t")
     assert found is not None
     assert found.best_value == best_run(example).data.metrics["val/rmse"]
     for trial in found.get_trials():
+        if trial.state == TrialState.FAIL:  # by the kill, maybe while it was being made
+            continue
         assert trial.params.keys() == {
             "model.learning_rate", "model.max_depth", "model.min_samples_leaf", "model.subsample",
         }  # fmt: skip
@@ -103,3 +105,9 @@ def test_the_best_settings_are_confirmed_with_fresh_seeds(example: Example, stud
     assert [trial.state for trial in again] == [TrialState.COMPLETE] * 4
     assert len({trial.params["seed"] for trial in again} | {0}) == 3
     assert "val/rmse" in confirmed.out
+
+
+def test_a_trial_is_trained_again_with_the_same_result(example: Example, studied: Ended) -> None:
+    again = example.sweep("rerun", best_run(example).info.run_id)
+    assert again.status == 0, again
+    assert "the same, bit for bit: 1 metric in 3 stages\n" in again.out

@@ -99,12 +99,15 @@ if __name__ == "__main__":
 """
 
 
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+
+
 class App:
     """A foreign program in a folder of its own."""
 
-    def __init__(self, project: Project, env: dict[str, str], program: str, conf: str) -> None:
+    def __init__(self, project: Project, env: dict[str, str], program: str, conf: str, name: str = "my app") -> None:
         self.project, self.env = project, env
-        self.folder = project.folder / "my app"
+        self.folder = project.folder / name
         (self.folder / "conf").mkdir(parents=True)
         (self.folder / "pyproject.toml").touch()
         (self.folder / "app.py").write_text(program)
@@ -122,7 +125,7 @@ class App:
         """Those of its study, seen to be in MLflow as well, ended in the same way."""
         found = storage.find(str(self.folder / "multirun" / "app" / "optuna.journal"), "app")
         assert found is not None
-        ended = Counter({TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}[one.state] for one in found.trials)
+        ended = Counter(STATUS[one.state] for one in found.trials)
         assert ended == Counter(run.info.status for run in self.project.runs("trial"))
         return list(found.trials)
 

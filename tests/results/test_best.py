@@ -6,9 +6,14 @@ import pytest
 import torch
 from conftest import Project
 
+import sweep
 from sweep.arguments import study_command
 from sweep.digits.classifier import load_classifier
 from sweep.errors import SweepError
+from sweep.job import Job
+from sweep.record import mirror
+from sweep.record.connect import connect
+from sweep.results import best
 
 GRID = ("-m", "data=digits", "epochs=1", "model.widths=[32]", "optimizer.lr=1e-4,1e-2")
 
@@ -142,3 +147,49 @@ def test_a_run_without_a_model_cannot_be_fetched(project: Project) -> None:
 def test_a_folder_without_a_model_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"no config\.yaml to load"):
         load_classifier(tmp_path)
+
+
+def recorded(job: Job, **files: str) -> str:
+    """The id of a single run of `job` that has finished and kept `files`."""
+    connect()
+    with mirror.open_trial(job.goal({}, "tests"), "single", []) as run:
+        for name, text in files.items():
+            run.log_text(text, f"{name}.txt")
+        run.log_metrics({"loss": 1.0}, step=1)
+    return str(run.run_id)
+
+
+LOSS = {"loss": sweep.Metric(direction="minimize")}
+
+
+def test_a_model_of_a_job_that_nobody_here_knows_is_fetched_and_said_to_be_unchecked(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = recorded(Job(metrics=LOSS), first="1", second="2")
+    best.main(["--run", run_id, "--output", "mine"])
+    assert {path.name: path.read_text() for path in Path("mine").iterdir()} == {"first.txt": "1", "second.txt": "2"}
+    assert capsys.readouterr().out == (
+        "\nmine/ holds first.txt, second.txt.\n"
+        "They were not checked: the job of this run does not say how a model is scored, see docs/job.md.\n"
+    )
+    best.main(["--experiment", "tests", "--output", "mine"])
+    with pytest.raises(SystemExit, match="--register=x: its job does not say how a model is checked; --trust reg"):
+        best.main(["--run", run_id, "--output", "mine", "--register", "x"])
+
+
+def test_only_the_files_that_the_job_names_are_fetched_and_none_outside_of_the_folder(project: Project) -> None:
+    run_id = recorded(Job(metrics=LOSS, model_files=("first.txt",)), first="1", second="2")
+    best.main(["--run", run_id, "--output", "mine"])
+    assert [path.name for path in Path("mine").iterdir()] == ["first.txt"]
+    hostile = recorded(Job(metrics=LOSS, model_files=("../../first.txt",)), first="1")
+    with pytest.raises(SystemExit, match=r"^error: run=\w+: single: '../../first.txt': no name of a file$"):
+        best.main(["--run", hostile, "--output", "theirs"])
+    assert not Path("theirs").exists()
+
+
+def test_the_best_of_runs_of_which_nobody_knows_the_direction_is_asked_for(project: Project) -> None:
+    connect()
+    with mirror.open_trial(Job().goal({}, "plain", in_study=False), "single", []):
+        pass
+    with pytest.raises(SystemExit, match=r"^error: experiment plain: single does not say whether its objective is b"):
+        best.main(["--experiment", "plain"])

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.digits.config import Config
+from sweep.digits.job import DIGITS
 from sweep.job import Goal
 from sweep.outcome import FINISHED, INTERRUPTED, Ended, Outcome
 from sweep.record import mirror
@@ -20,6 +21,7 @@ from sweep.record.runs import RunRecord, curve_of, find_run, trials_of
 from sweep.record.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, objective_tags
 from sweep.results import report, summary
 from sweep.results.conclude import as_recorded
+from sweep.results.table import table_of
 from sweep.study import ending
 from sweep.study.dimensions import SPACE_FILE, to_json
 
@@ -83,13 +85,14 @@ def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_ever
     assert curve_of(runs[1], "test/accuracy") == [(1, 0.4)]
     assert curve_of(runs[3], "test/accuracy") == [(2, 0.5)]
 
-    printed = summary.table(list(runs.values()), ["test/accuracy"], ["maximize"], list(DIMENSIONS)).splitlines()
+    made = table_of(study, DIGITS)
+    printed = summary.table_in_words(made).splitlines()
     rows = {row.split()[0]: row.split() for row in printed[1:6]}
     assert rows["1"] == ["1", "-", "0.05", rows["1"][3], "interrupted"]
     assert rows["2"] == ["2", "-", "0.05", rows["2"][3], "failed"]
     assert rows["3"] == ["3", "50.00%", "0.05", rows["3"][3], "pruned"]
     assert printed[6] == "the same in all: model.widths=[32,16]  optimizer=sgd"
-    table = {row["trial"]: row for row in report.table(report.gather(study))}
+    table = {row["trial"]: row for row in report.rows_of(made)}
     for number in (1, 2, 3, 4):
         shown = {key: table[number][key] for key in DIMENSIONS}
         assert shown == PARAMS, number

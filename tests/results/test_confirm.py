@@ -1,17 +1,27 @@
 """Training the best settings again with fresh seeds."""
 
+import os
 import re
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Project
+from omegaconf import OmegaConf
 
+import sweep
 from sweep.arguments import study_command
+from sweep.digits.job import DIGITS
+from sweep.errors import SweepError
+from sweep.job import Job
+from sweep.record import mirror
 from sweep.record.connect import connect
 from sweep.record.runs import RunRecord, find_study, trials_of
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, OVERRIDES_TAG, STUDY_TAG
-from sweep.results import confirm
-from sweep.results.confirm import Candidate, Verdict
+from sweep.results import confirm, verdict
+from sweep.results.table import StudyTable, of_runs, table_of
+from sweep.results.verdict import Candidate, Verdict
 
 SMALL = ("data=digits", "epochs=1", "num_threads=1")
 
@@ -29,34 +39,36 @@ def run(number: int, value: float, **tags: str) -> RunRecord:
     )
 
 
-def study(objective: str = "test/accuracy", direction: str = "maximize") -> RunRecord:
-    tags = {STUDY_TAG: "s", OBJECTIVE_TAG: objective, DIRECTION_TAG: direction}
-    return run(0, 0.0, **tags)._replace(name="s")
-
-
-def again(values: dict[str, list[float]]) -> list[RunRecord]:
-    pairs = [(name, value) for name, group in values.items() for value in group]
-    return [run(i, value, **{OVERRIDES_TAG: f"experiment={name} seed={i}"}) for i, (name, value) in enumerate(pairs)]
-
-
 CHOSEN = [run(7, 0.99), run(3, 0.98), run(5, 0.97)]
 VALUES = {"trial-007": [0.96, 0.97, 0.95], "trial-003": [0.97, 0.98, 0.99], "trial-005": [0.80, 0.81, 0.79]}
 
 
+def study(objective: str = "test/accuracy", direction: str = "maximize") -> StudyTable:
+    tags = {STUDY_TAG: "s", OBJECTIVE_TAG: objective, DIRECTION_TAG: direction}
+    return of_runs(run(0, 0.0, **tags)._replace(name="s"), DIGITS, {}, CHOSEN)
+
+
+def judged(values: dict[str, list[float]], table: StudyTable | None = None, only: int | None = None) -> Verdict:
+    pairs = [(name, value) for name, group in values.items() for value in group]
+    again = [run(i, value, **{OVERRIDES_TAG: f"settings={name} seed={i}"}) for i, (name, value) in enumerate(pairs)]
+    table = table or study()
+    return verdict.judge(table, [row for row in table.rows if only in (None, row.number)], again, 3)
+
+
 def test_the_winner_has_the_best_mean_of_its_seeds_whatever_found_it() -> None:
-    verdict = confirm.judge(study(), CHOSEN, again(VALUES), 3)
-    assert [one.name for one in verdict.candidates] == ["trial-003", "trial-007", "trial-005"]
-    assert verdict.winner.mean == pytest.approx(0.98)
-    assert verdict.winner.spread == pytest.approx(0.01)
-    assert verdict.winner.found == 0.98
-    assert confirm.judge(study("test/loss", "minimize"), CHOSEN, again(VALUES), 3).winner.name == "trial-005"
+    found = judged(VALUES)
+    assert [one.name for one in found.candidates] == ["trial-003", "trial-007", "trial-005"]
+    assert found.winner.mean == pytest.approx(0.98)
+    assert found.winner.spread == pytest.approx(0.01)
+    assert found.winner.found == 0.98
+    assert judged(VALUES, study("test/loss", "minimize")).winner.name == "trial-005"
 
 
 def test_what_cannot_be_told_apart_is_said() -> None:
-    verdict = confirm.judge(study(), CHOSEN, again(VALUES), 3)
-    assert not verdict.differ("trial-003", "trial-007")
-    assert verdict.differ("trial-003", "trial-005")
-    told = "\n".join(confirm._verdict_in_words(study(), verdict))
+    found = judged(VALUES)
+    assert not found.differ("trial-003", "trial-007")
+    assert found.differ("trial-003", "trial-005")
+    told = "\n".join(verdict._candidates_in_words(study(), found))
     assert "winner  trial-003: test/accuracy 98.00%, the mean of 3 fresh seeds" in told
     assert "cannot be told apart from trial-007 by so few seeds" in told
     assert "better than trial-005" in told
@@ -65,20 +77,19 @@ def test_what_cannot_be_told_apart_is_said() -> None:
 
 def test_one_seed_tells_nothing() -> None:
     with pytest.raises(
-        Exception, match=r"^study=s: trial-005 has finished with 1 fresh seeds, which tells nothing yet"
+        SweepError, match=r"^study=s: trial-005 has finished with 1 fresh seeds, which tells nothing yet"
     ):
-        confirm.judge(study(), CHOSEN, again(VALUES | {"trial-005": [0.8]}), 3)
+        judged(VALUES | {"trial-005": [0.8]})
 
 
 def test_seeds_that_have_not_finished_are_named() -> None:
-    verdict = confirm.judge(study(), CHOSEN, again(VALUES | {"trial-003": [0.98, 0.99]}), 3)
-    told = confirm._verdict_in_words(study(), verdict)
+    told = verdict._candidates_in_words(study(), judged(VALUES | {"trial-003": [0.98, 0.99]}))
     assert "        of 3 seeds not all have finished: trial-003 with 2" in told
 
 
 def test_a_verdict_of_one_candidate_has_nothing_to_compare() -> None:
-    verdict = confirm.judge(study(), CHOSEN[:1], again(VALUES), 3)
-    assert verdict == Verdict([Candidate("trial-007", 0.99, VALUES["trial-007"], verdict.winner.runs)], [], 3)
+    found = judged(VALUES, only=7)
+    assert found == Verdict([Candidate("trial-007", 0.99, VALUES["trial-007"], found.winner.runs)], [], 3)
 
 
 def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_for_the_winner_only(
@@ -93,7 +104,7 @@ def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_f
     arguments = ("--best", "2", "--seeds", "2", "hydra.sweeper.n_jobs=1")
     finished = project.run("confirm", *arguments)
     assert finished.status == 0, finished.err
-    assert "study found-confirm-2x2: searching experiment, seed for the best val/accuracy" in finished.out
+    assert "study found-confirm-2x2: searching settings, seed for the best val/accuracy" in finished.out
     trials = [run for run in project.runs("trial") if run.data.tags["sweep.study"] == "found-confirm-2x2"]
     assert len(trials) == 4
     best = sorted(
@@ -114,8 +125,8 @@ def test_the_best_are_trained_again_through_the_slots_and_the_test_set_is_seen_f
     (kept,) = project.folder.glob(f"mlruns/*/{parent.info.run_id}/artifacts/confirmation.txt")
     assert kept.read_text() in finished.out
     assert "Confirmed with fresh seeds" in (folder / "found" / "report.html").read_text()
-    experiments = sorted((folder / "found" / "confirm" / "experiment").iterdir())
-    assert len(experiments) == 2
+    assert len(list((folder / "found" / "confirm" / "settings").iterdir())) == 2
+    assert "go on with it: sweep confirm --study found --best 2 --seeds 2 hydra.sweeper.n_jobs=1\n" in finished.out
 
     # The same again means the same study, not the newer one that confirms it, and finds all trials done.
     finished = project.run("confirm", *arguments)
@@ -128,13 +139,13 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
     widths = "model.widths=[8],[16]"
     assert project.train("-m", *SMALL, widths, "seed=0,1", "hydra.sweeper.study_name=seeds").status == 0
     connect()
-    found = find_study("seeds")
-    chosen = confirm.choose(found, 5)
-    assert sorted(one.setting("model.widths") for one in chosen) == ["[16]", "[8]"]
-    best = max(trials_of(found), key=lambda run: run.metrics["test/accuracy"])
-    assert chosen[0].metrics["test/accuracy"] == best.metrics["test/accuracy"]
-    assert "seed=choice(2,3)" in confirm.command(found, chosen, 2, "again", [])
-    assert confirm._name_for(found, chosen, 2) == "seeds-confirm-2x2"
+    table = table_of(find_study("seeds"), DIGITS)
+    chosen = confirm.choose(table, 5)
+    rows = [one.row for one in chosen]
+    assert sorted(row.run.setting("model.widths") for row in rows) == ["[16]", "[8]"]
+    assert rows[0].metrics["test/accuracy"] == max(row.metrics["test/accuracy"] for row in table.rows)
+    assert confirm.fresh_seeds(table, 2) == [2, 3]
+    assert confirm.name_for(table, rows, 2) == "seeds-confirm-2x2"
 
 
 def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
@@ -150,6 +161,70 @@ def test_what_cannot_be_confirmed_is_told_in_one_line(project: Project) -> None:
         assert finished.err.count("\n") == 1
 
 
-def test_paths_are_quoted_only_where_hydra_needs_it(tmp_path: Path) -> None:
-    assert confirm._quoted("file:///home/me/multirun") == "file:///home/me/multirun"
-    assert confirm._quoted("/home/me/it's here, too") == r"'/home/me/it\'s here, too'"
+@pytest.mark.parametrize(
+    ("settings", "trust", "message"),
+    [
+        (
+            {"x": 1, "seed": 0, "note": "${oc.env:HOME}"},
+            False,
+            "config.yaml: note=${oc.env:HOME}: what was recorded is",
+        ),
+        (
+            {"x": 1, "seed": 0, "to": {"_target_": "os.system"}},
+            False,
+            "to._target_=os.system: it names code, which onl",
+        ),
+        ({"x": 1, "seed": 0, "to": {"_target_": "os.system"}}, True, ""),
+    ],
+)
+def test_what_a_stranger_recorded_is_neither_resolved_nor_run(
+    project: Project, tmp_path: Path, settings: dict[str, object], trust: bool, message: str
+) -> None:
+    job = Job(metrics={"loss": sweep.Metric(direction="minimize")}, seed="seed")
+    goal = job.goal({}, "tests")
+    connect()
+    with (
+        mirror.open_study("s", goal, tmp_path, []) as parent,
+        mirror.open_trial(goal, "t", [], mirror.Parent("s", parent.run_id), 0) as made,
+    ):
+        made.log_metrics({"loss": 1.0}, step=1)
+        made.log_text(OmegaConf.to_yaml(OmegaConf.create(settings)), "config.yaml")
+    table = of_runs(find_study("s"), job, {}, trials_of(find_study("s")))
+    if message:
+        with pytest.raises(SweepError, match=re.escape(message)):
+            confirm.choose(table, 5, trust)
+    else:
+        assert [one.settings for one in confirm.choose(table, 5, trust)] == [settings]
+
+
+def test_a_confirmation_that_is_stopped_goes_on_with_the_same_command(project: Project) -> None:
+    finished = project.train("-m", *SMALL, "model.widths=[8],[16]", "hydra.sweeper.study_name=found")
+    assert finished.status == 0, finished.err
+    words = ("--best", "1", "--seeds", "3", "hydra.sweeper.n_jobs=1", "epochs=30")
+    started = project.start("confirm", *words)
+    started.wait_for(lambda: "trial   0  test/accuracy" in started.out)
+    os.kill(started.process.pid, signal.SIGINT)
+    stopped = started.wait()
+    assert stopped.status == 130, stopped
+    finished = project.run("confirm", *words)
+    assert finished.status == 0, finished
+    trials = [run for run in project.runs("trial") if run.data.tags["sweep.study"] == "found-confirm-1x3"]
+    assert sorted(run.data.params["seed"] for run in trials if run.info.status == "FINISHED") == ["1", "2", "3"]
+    assert "the mean of 3 fresh seeds" in finished.out
+
+
+def test_a_job_without_a_seed_or_a_project_without_a_job_cannot_be_confirmed(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect()
+    with mirror.open_study("s", Job().goal({"direction": "minimize"}, "tests"), tmp_path, []):
+        pass
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.setenv("SWEEP_ROOT", str(tmp_path))
+    with pytest.raises(SystemExit, match=r'names no job to train again; add \[tool\.sweep\] job = "MODULE:NAME"'):
+        confirm.main(["--study", "s"])
+    (tmp_path / "seedless.py").write_text("def main(cfg): return 0.5\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.sweep]\njob = "seedless:main"\n')
+    with pytest.raises(SystemExit, match=r"names does not say which setting is its seed; say sweep\.Job\(seed=KEY\)"):
+        confirm.main(["--study", "s"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project
+from conftest import ROOT, Project
 
 from sweep.arguments import study_command
 from sweep.digits import data, predictions
@@ -17,8 +17,12 @@ from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
 from sweep.record.runs import find_study
 from sweep.record.tags import KIND_TAG, STUDY_TAG
-from sweep.results import conclude as record
-from sweep.results import plots, report, trust
+from sweep.results import conclude, gather, plots
+from sweep.results.gather import Findings
+from sweep.results.known import KeptRun
+from sweep.results.page import draw
+from sweep.results.table import table_of
+from sweep.results.uncertainty import interval
 
 STUDY = (
     "-m", "hydra/sweeper=optuna", "data=digits", "epochs=2", "model.widths=[16]", "num_threads=1",
@@ -39,10 +43,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def facts(searched: Project, monkeypatch: pytest.MonkeyPatch) -> report.Facts:
+def findings(searched: Project, monkeypatch: pytest.MonkeyPatch) -> Findings:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", searched.uri)
+    monkeypatch.setenv("SWEEP_ROOT", str(ROOT))  # whose pyproject.toml names the job
     connect()
-    return report.gather(find_study("found"))
+    return gather.gather(find_study("found"))
 
 
 def printed(project: Project) -> str:
@@ -55,67 +60,68 @@ def artifact(project: Project, run_id: str, path: str) -> Path:
     return found
 
 
-def test_the_study_s_run_holds_its_config_space_plots_tables_and_page(searched: Project, facts: report.Facts) -> None:
+def test_the_study_s_run_holds_its_config_space_plots_tables_and_page(searched: Project, findings: Findings) -> None:
     for path in (
         "config.yaml", "search_space.json", "optimization_results.yaml", "trials.csv", "trials.json", "report.html",
         *(f"plots/{name}.html" for name in PLOTS),
     ):  # fmt: skip
-        assert artifact(searched, facts.study.run_id, path).stat().st_size > 100, path
-    assert facts.study.digest == facts.front[0].digest != ""
-    composed = artifact(searched, facts.study.run_id, "config.yaml").read_text()
+        assert artifact(searched, findings.table.study.run_id, path).stat().st_size > 100, path
+    assert findings.table.study.digest == findings.table.best.run.digest != ""
+    composed = artifact(searched, findings.table.study.run_id, "config.yaml").read_text()
     assert "epochs: 2" in composed
     assert "optimizer.lr: tag(log, interval" in composed
     assert "n_trials: 6" in composed
-    assert facts.study.params["optimizer.lr"] == facts.front[0].params["optimizer.lr"]
-    assert facts.study.metrics["test/accuracy"] == facts.front[0].metrics["test/accuracy"]
+    assert findings.table.study.params["optimizer.lr"] == findings.table.best.params["optimizer.lr"]
+    assert findings.table.study.metrics["test/accuracy"] == findings.table.best.metrics["test/accuracy"]
 
 
-def test_both_tables_hold_every_trial_best_first_with_its_values(searched: Project, facts: report.Facts) -> None:
-    with artifact(searched, facts.study.run_id, "trials.csv").open() as file:
+def test_both_tables_hold_every_trial_best_first_with_its_values(searched: Project, findings: Findings) -> None:
+    with artifact(searched, findings.table.study.run_id, "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted(int(row["trial"]) for row in rows) == list(range(6))
-    assert int(rows[0]["trial"]) == facts.front[0].trial_number
-    runs = {run.run_id: run for run in facts.trials}
+    assert int(rows[0]["trial"]) == findings.table.best.number
+    runs = {run.run_id: run for run in findings.table.rows}
     for row in rows:
         run = runs[row["run_id"]]
         assert float(row["test/accuracy"]) == run.metrics["test/accuracy"]
         assert float(row["optimizer.lr"]) == float(run.params["optimizer.lr"])
-        assert row["status"] == ("finished" if run.status == "FINISHED" else "pruned")
-    table = json.loads(artifact(searched, facts.study.run_id, "trials.json").read_text())
+        assert row["status"] == ("finished" if run.run.status == "FINISHED" else "pruned")
+    table = json.loads(artifact(searched, findings.table.study.run_id, "trials.json").read_text())
     assert table["columns"] == [name.replace(".", "/") for name in rows[0]]
     assert [str(row[0]) for row in table["data"]] == [row["trial"] for row in rows]
     # So that MLflow's page of the run shows it as a table.
-    assert json.loads(facts.study.tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
+    assert json.loads(findings.table.study.tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
 
 
 def test_mlflow_s_page_of_the_study_lists_its_trials_best_first_with_what_was_searched(
-    searched: Project, facts: report.Facts
+    searched: Project, findings: Findings
 ) -> None:
     page = r"http://127\.0\.0\.1:5000/#/experiments/(\d+)/runs\?\S*viewStateShareKey=(\S+)"
-    assert re.findall(page, printed(searched)) == [(facts.study.experiment_id, "found")]
-    experiment = searched.client().get_experiment(facts.study.experiment_id)
+    assert re.findall(page, printed(searched)) == [(findings.table.study.experiment_id, "found")]
+    experiment = searched.client().get_experiment(findings.table.study.experiment_id)
     view = json.loads(experiment.tags["mlflow.sharedViewState.found"])
     assert view["orderByKey"] == "metrics.`test/accuracy`"
     assert view["selectedColumns"][0] == "metrics.`test/accuracy`"
     assert {"params.`optimizer.lr`", "params.`data.batch_size`"} <= set(view["selectedColumns"])
-    shown = searched.client().search_runs([facts.study.experiment_id], view["searchFilter"])
-    assert {run.info.run_id for run in shown} == {run.run_id for run in facts.trials}
+    shown = searched.client().search_runs([findings.table.study.experiment_id], view["searchFilter"])
+    assert {run.info.run_id for run in shown} == {run.run_id for run in findings.table.rows}
 
 
-def test_the_plots_show_every_trial_as_it_was_recorded(searched: Project, facts: report.Facts) -> None:
-    assert [one.number for one in facts.plotted] == [run.trial_number for run in facts.trials]
-    assert {one.is_pruned for one in facts.plotted} == {True, False}
-    for one, run in zip(facts.plotted, facts.trials, strict=True):
-        history = searched.client().get_metric_history(run.run_id, "test/accuracy")
-        assert list(one.curve) == [(point.step, point.value) for point in history]
-        assert one.value == history[-1].value
-        assert one.settings["optimizer.lr"] == float(run.params["optimizer.lr"])
-        assert one.settings["data.batch_size"] == int(run.params["data.batch_size"])
-    assert plots.history(facts.plotted, "maximize").best[-1] == facts.front[0].metrics["test/accuracy"]
+def test_the_plots_show_every_trial_as_it_was_recorded(searched: Project, findings: Findings) -> None:
+    rows = findings.table.rows
+    assert findings.curves.keys() == {row.number for row in rows}
+    assert {row.state for row in rows} == {"finished", "pruned"}
+    for row in rows:
+        history = searched.client().get_metric_history(row.run_id, "test/accuracy")
+        assert findings.curves[row.number] == [(point.step, point.value) for point in history]
+        assert row.values == {"test/accuracy": history[-1].value}
+        assert row.settings["optimizer.lr"] == float(row.params["optimizer.lr"])
+        assert row.settings["data.batch_size"] == int(row.params["data.batch_size"])
+    assert plots.history(findings.table).best[-1] == findings.table.best.metrics["test/accuracy"]
 
 
-def test_the_best_trial_keeps_what_it_gets_wrong(searched: Project, facts: report.Facts) -> None:
-    best = facts.front[0]
+def test_the_best_trial_keeps_what_it_gets_wrong(searched: Project, findings: Findings) -> None:
+    best = findings.table.best
     assert artifact(searched, best.run_id, "evaluation/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     assert artifact(searched, best.run_id, "evaluation/most_confidently_wrong.png").read_bytes().startswith(b"\x89PNG")
     with artifact(searched, best.run_id, "evaluation/accuracy_per_class.csv").open() as file:
@@ -127,17 +133,19 @@ def test_the_best_trial_keeps_what_it_gets_wrong(searched: Project, facts: repor
 
 
 def test_predictions_are_of_the_test_images_in_their_order(
-    searched: Project, facts: report.Facts, compose: Callable[..., object]
+    searched: Project, findings: Findings, compose: Callable[..., object]
 ) -> None:
-    from sweep.digits.train import load_classifier
+    from sweep.digits.classifier import load_classifier
 
-    best = facts.front[0]
-    found = trust.predictions_of(best, "test")
-    assert found is not None
+    best = findings.table.best
+    with KeptRun(best.run) as kept:
+        path = kept.file(predictions.PREDICTIONS_FILE)
+        assert path is not None
+        found = predictions.load(path, "test")
     config = compose("data=digits")
     test = data.load(config.data).splits.test  # type: ignore[attr-defined]
     assert torch.equal(torch.from_numpy(found.labels), test.labels)
-    folder = searched.folder / "multirun" / "found" / str(best.trial_number)
+    folder = searched.folder / "multirun" / "found" / str(best.number)
     with torch.inference_mode():
         logits = load_classifier(folder)(test.images.float() / 255)
     assert (logits.argmax(dim=1).numpy() == found.predicted).mean() > 0.99
@@ -147,31 +155,29 @@ def test_predictions_are_of_the_test_images_in_their_order(
     )
 
 
-def test_the_summary_states_the_interval_and_what_picking_does(searched: Project, facts: report.Facts) -> None:
+def test_the_summary_states_the_interval_and_what_picking_does(searched: Project, findings: Findings) -> None:
     told = printed(searched)
-    accuracy = facts.front[0].metrics["test/accuracy"]
-    low, high = report.trust.interval(accuracy, 360)
-    assert f"test/accuracy {accuracy:.2%}: 95% interval {low:.2%} to {high:.2%}, 360 images" in told
-    assert re.search(
-        r"picked from 6 trials by these same images, which is expected to flatter it by 0\.\d\d points", told
-    )
+    accuracy = findings.table.best.metrics["test/accuracy"]
+    low, high = interval(accuracy, 360)
+    assert f"test/accuracy {accuracy:.2%}: 95% interval {low:.2%} to {high:.2%}, 360 examples" in told
+    assert re.search(r"picked from 6 trials by these same examples: expected selection bias \d\.\d\d points", told)
     assert "report  multirun/found/report.html" in told
 
 
-def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: Project, facts: report.Facts) -> None:
+def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: Project, findings: Findings) -> None:
     page = (searched.folder / "multirun" / "found" / "report.html").read_text()
     assert not re.search(r'<link|<script[^>]* src|<img[^>]* src="(?!data:)', page)
     words = unescape(page)
-    for remark in facts.remarks:
+    for remark in findings.remarks:
         assert remark in words
-    assert page.count('class="plotly-graph-div"') == sum(len(plot.figures) for plot in report.draw(facts).values())
+    assert page.count('class="plotly-graph-div"') == sum(len(plot.figures) for plot in draw(findings).values())
     assert "<tr><th>optimizer.lr</th><td>" in page  # the best settings, a line for each
     assert page.count("<img alt=") == 2
-    assert all(run.run_id in page for run in facts.trials)
+    assert all(run.run_id in page for run in findings.table.rows)
     assert "optimizer.lr: tag(log, interval" in words
 
 
-def test_it_can_be_made_again_at_any_time_also_where_the_data_are_gone(searched: Project, facts: report.Facts) -> None:
+def test_it_can_be_made_again_at_any_time_also_where_the_data_are_gone(searched: Project, findings: Findings) -> None:
     page = searched.folder / "multirun" / "found" / "report.html"
     before = page.read_text()
     page.unlink()
@@ -203,10 +209,10 @@ def test_by_validation_the_test_set_has_no_part_in_the_choice(project: Project) 
         "data.validation=300", "hydra.sweeper.study_name=held",
     )  # fmt: skip
     lines = [line.strip() for line in finished.out.partition("\nbest ")[2].splitlines()]
-    assert re.match(r"val/accuracy \d\d\.\d\d%: 95% interval .*, 300 images$", lines[1])
-    assert lines[2].startswith("picked from 3 trials by these same images")
-    assert re.match(r"test/accuracy \d\d\.\d\d%: 95% interval .*, 360 images$", lines[3])
-    assert lines[4] == "these images had no part in the choice"
+    assert re.match(r"val/accuracy \d\d\.\d\d%: 95% interval .*, 300 examples$", lines[1])
+    assert lines[2].startswith("picked from 3 trials by these same examples")
+    assert re.match(r"test/accuracy \d\d\.\d\d%: 95% interval .*, 360 examples$", lines[3])
+    assert lines[4] == "these examples had no part in the choice"
 
 
 def test_several_objectives_have_a_report_too(project: Project) -> None:
@@ -240,7 +246,7 @@ def test_a_report_that_cannot_be_made_costs_no_study(project: Project) -> None:
     tags = {KIND_TAG: "study", STUDY_TAG: "kept"}
     with open_run("digits", "kept", tags=tags):  # one that has no search space recorded
         pass
-    remarks, where_to_look = record._report(find_study("kept"))
+    remarks, where_to_look = conclude._report(table_of(find_study("kept"), dimensions={}))
     assert remarks == []
-    assert where_to_look[0].startswith("report  could not be made (study=kept: ")
+    assert where_to_look[0].startswith("report  could not be made (study=kept: none of its 0 trials has finished")
     assert where_to_look[0].endswith("again: sweep report --study kept")

@@ -21,7 +21,7 @@ from sweep.record.tags import (
     STUDY_TAG,
     TRIAL_TAG,
 )
-from sweep.results.rerun import differing_metrics, why
+from sweep.results.repetition import differing_metrics, why
 
 # A grid of three learning rates, of which it is certain how they end: one is pruned after its first epoch, with
 # one guess in ten right, and one diverges in it.

@@ -1,39 +1,29 @@
+"""What is printed of a study."""
+
 import pytest
+from made import run, table
 
 from sweep.record.runs import RunRecord, best_of
-from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG, STUDY_TAG
 from sweep.results import summary
+from sweep.results.table import StudyTable
 
 
 def trial(number: int, value: float, status: str = "FINISHED", **params: str) -> RunRecord:
-    return RunRecord(
-        run_id=f"id{number}",
-        experiment_id="1",
-        name=f"trial-{number:03d}",
-        status=status,
-        params={key.replace("__", "."): value for key, value in params.items()},
-        metrics={"test/accuracy": value, "test/loss": 1 - value},
-        tags={"sweep.trial": str(number)},
-        seconds=1.25,
-    )
+    return run(number, value, status, params={key.replace("__", "."): value for key, value in params.items()})
 
 
 TRIALS = [trial(0, 0.91), trial(1, 0.99, status="FAILED"), trial(2, 0.95), trial(3, 0.95)]
 
 
-def numbers(direction: str, objective: str) -> list[str]:
-    return [row.split()[0] for row in summary.table(TRIALS, [objective], [direction], []).splitlines()[1:]]
+def lines(made: StudyTable) -> list[str]:
+    return summary.table_in_words(made).splitlines()
 
 
 def test_the_table_is_best_first_with_the_first_of_equals_above_and_the_failed_last() -> None:
-    assert numbers("maximize", "test/accuracy") == ["2", "3", "0", "1"]
-    assert numbers("minimize", "test/loss") == ["2", "3", "0", "1"]
-    assert summary.table(TRIALS, ["test/accuracy"], ["maximize"], []).splitlines()[-1].split() == [
-        "1",
-        "-",
-        "1.2",
-        "failed",
-    ]
+    by_accuracy, by_loss = table(TRIALS), table(TRIALS, objectives="test/loss", directions="minimize")
+    for made in (by_accuracy, by_loss):
+        assert [row.split()[0] for row in lines(made)[1:]] == ["2", "3", "0", "1"]
+    assert lines(by_accuracy)[-1].split() == ["1", "-", "1.2", "failed"]
 
 
 def test_the_best_is_the_first_of_the_finished_with_the_best_value() -> None:
@@ -46,24 +36,21 @@ def test_the_best_is_the_first_of_the_finished_with_the_best_value() -> None:
 
 def test_the_columns_are_aligned_and_long_numbers_cut() -> None:
     trials = [trial(0, 0.9, optimizer__lr="0.0123456789"), trial(10, 0.8, optimizer__lr="1e-05")]
-    lines = summary.table(trials, ["test/accuracy"], ["maximize"], ["optimizer.lr"]).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert "0.01235" in lines[1]
-    assert "1e-05" in lines[2]
+    printed = lines(table(trials, ["optimizer.lr"]))
+    assert len({len(line) for line in printed}) == 1
+    assert "0.01235" in printed[1]
+    assert "1e-05" in printed[2]
 
 
 def test_a_long_study_shows_its_best_and_counts_the_others() -> None:
-    lines = summary.table([trial(i, i / 1000) for i in range(120)], ["test/accuracy"], ["maximize"], []).splitlines()
-    assert len(lines) == 1 + summary.MOST_ROWS + 1
-    assert lines[1].split()[0] == "119"
-    assert lines[-1] == "... and 70 more, all in MLflow"
+    printed = lines(table([trial(i, i / 1000) for i in range(120)]))
+    assert len(printed) == 1 + summary.MOST_ROWS + 1
+    assert printed[1].split()[0] == "119"
+    assert printed[-1] == "... and 70 more, all in MLflow"
 
 
 def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
-    study = trial(-1, 0.95)._replace(
-        tags={STUDY_TAG: "mine", OBJECTIVE_TAG: "test/accuracy", DIRECTION_TAG: "maximize"}
-    )
-    told = summary.tell(study, TRIALS, [TRIALS[2]], [], ["a remark"], ["look    mlflow ui"]).splitlines()
+    told = summary.tell(table(TRIALS), ["a remark"], ["look    mlflow ui"]).splitlines()
     assert "study   mine: 4 trials, 1 failed, 3 finished" in told
     assert "best    trial 2: test/accuracy 95.00%" in told
     assert told[told.index("best    trial 2: test/accuracy 95.00%") + 1 :][:2] == [
@@ -71,6 +58,13 @@ def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
         "look    mlflow ui",
     ]
     assert told[-1] == "fetch   sweep best --study mine"
+
+
+def test_values_are_written_as_the_job_says_of_each_metric() -> None:
+    runs = [run(i, {"test/accuracy": 0.9 + i / 100, "model/size": 1e6 * (i + 1)}) for i in range(2)]
+    made = table(runs, objectives="test/accuracy,model/size", directions="maximize,minimize")
+    assert lines(made)[1].split()[:4] == ["1", "91.00%", "2,000,000", "*"]
+    assert summary.best_lines(made)[1].strip() == "trial 0: test/accuracy 90.00%  model/size 1,000,000"
 
 
 def wide_trial(number: int, value: float, widths: tuple[int, ...], **params: str) -> RunRecord:
@@ -91,10 +85,10 @@ WIDE = [
 
 
 def test_a_list_is_one_column_names_are_short_and_what_all_have_in_common_is_told_once() -> None:
-    lines = summary.table(WIDE, ["test/accuracy"], ["maximize"], KEYS).splitlines()
-    assert lines[0].split() == ["trial", "test/accuracy", "widths", "lr", "seconds", "status"]
-    assert [line.split()[2] for line in lines[1:4]] == ["546,72", "734,108,83", "913"]
-    assert lines[4:] == ["the same in all: model.dropout=0.003361  data.batch_size=512"]
+    printed = lines(table(WIDE, KEYS))
+    assert printed[0].split() == ["trial", "test/accuracy", "widths", "lr", "seconds", "status"]
+    assert [line.split()[2] for line in printed[1:4]] == ["546,72", "734,108,83", "913"]
+    assert printed[4:] == ["the same in all: model.dropout=0.003361  data.batch_size=512"]
 
 
 def test_names_are_as_short_as_they_can_be_told_apart() -> None:
@@ -115,22 +109,23 @@ def test_the_table_is_as_wide_as_the_terminal_and_names_what_it_leaves_out(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    table = summary.table(WIDE, ["test/accuracy"], ["maximize"], [*KEYS, *OTHERS])
-    assert max(map(len, table.splitlines())) <= columns
+    printed = lines(table(WIDE, [*KEYS, *OTHERS]))
+    assert max(map(len, printed)) <= columns
+    text = "\n".join(printed)
     for name in ("lr", "optimizer", "activation", "probability", "seconds"):
-        assert name in table
+        assert name in text
     for value in ("92.00%", "91.00%", "90.00%", "546,72", "finished"):
-        assert value in table
-    assert ("no room for" in table) == (columns < 100)
+        assert value in text
+    assert ("no room for" in text) == (columns < 100)
 
 
 def test_the_table_of_the_default_study_loses_no_column_at_80(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     trials = [one._replace(params=one.params | {"model.dropout": f"0.01234{i}", "data.batch_size": str(256 * 2**i)})
               for i, one in enumerate(WIDE)]  # fmt: skip
-    lines = summary.table(trials, ["test/accuracy"], ["maximize"], KEYS).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert [line.split() for line in lines[:2]] == [
+    printed = lines(table(trials, KEYS))
+    assert max(map(len, printed)) <= 80
+    assert [line.split() for line in printed[:2]] == [
         ["test/", "batch_"], ["trial", "accuracy", "widths", "dropout", "lr", "size", "seconds", "status"],
     ]  # fmt: skip
 
@@ -138,10 +133,10 @@ def test_the_table_of_the_default_study_loses_no_column_at_80(monkeypatch: pytes
 def test_a_long_name_in_a_cell_is_cut_before_a_column_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     trials = [trial(i, 0.9, model__activation=f"{i}_" + "long" * 20) for i in range(2)]
-    table = summary.table(trials, ["test/accuracy"], ["maximize"], ["model.activation"])
-    assert max(map(len, table.splitlines())) <= 60
-    assert "0_longlonglong.." in table
-    assert "no room" not in table
+    printed = lines(table(trials, ["model.activation"]))
+    assert max(map(len, printed)) <= 60
+    assert "0_longlonglong.." in "".join(printed)
+    assert "no room" not in "".join(printed)
 
 
 def test_whole_numbers_keep_all_their_digits() -> None:
@@ -154,6 +149,6 @@ def test_remarks_are_wrapped_for_a_terminal_and_left_whole_in_a_file(monkeypatch
     remark = summary.INDENT + "word " * 30
     assert summary.wrapped(remark) == remark
     monkeypatch.setenv("COLUMNS", "80")
-    lines = summary.wrapped(remark).splitlines()
-    assert len(lines) == 3
-    assert all(line.startswith(summary.INDENT) and len(line) <= 80 for line in lines)
+    wrapped = summary.wrapped(remark).splitlines()
+    assert len(wrapped) == 3
+    assert all(line.startswith(summary.INDENT) and len(line) <= 80 for line in wrapped)

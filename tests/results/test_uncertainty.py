@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sweep.results.uncertainty import LEVEL, Z, compare, flattery, interval
+from sweep.results.trust import MOST_CANDIDATES
+from sweep.results.uncertainty import LEVEL, compare, interval, interval_of_mean, selection_bias
 
-NUM_IMAGES = 2000
-
-
-def test_the_quantile_is_that_of_the_level() -> None:
-    assert pytest.approx(NormalDist().inv_cdf((1 + LEVEL) / 2), abs=1e-12) == Z
+NUM_EXAMPLES = 2000
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
-@pytest.mark.parametrize(("accuracy", "num_images"), [(0.9866, 10_000), (0.5, 10), (0.02, 360)])
+@pytest.mark.parametrize(("accuracy", "num_images"), [(0.9866, 10_000), (0.5, 10), (7 / 360, 360)])
 def test_the_ends_of_the_interval_solve_wilson_s_equation(accuracy: float, num_images: int) -> None:
     # Its definition: the true accuracies p from which the observed one is Z standard deviations away.
     for p in interval(accuracy, num_images):
@@ -36,7 +34,7 @@ def test_the_interval_holds_the_true_accuracy_about_95_times_in_100() -> None:
 
 
 def independent(random: np.random.Generator, accuracies: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return random.random((len(accuracies), NUM_IMAGES)) < accuracies[:, None]
+    return random.random((len(accuracies), NUM_EXAMPLES)) < accuracies[:, None]
 
 
 @pytest.mark.parametrize(
@@ -44,24 +42,24 @@ def independent(random: np.random.Generator, accuracies: NDArray[np.float64]) ->
     # The mean of the highest of so many standard normals: 1/sqrt(pi), 3/(2 sqrt(pi)), and Tippett's table (1925).
     [(2, 1 / math.sqrt(math.pi)), (3, 1.5 / math.sqrt(math.pi)), (20, 1.86748)],
 )
-def test_equally_good_models_that_err_independently_flatter_the_best_as_order_statistics_say(
+def test_the_best_of_equally_good_models_that_err_independently_has_the_bias_that_order_statistics_say(
     num_models: int, expected: float
 ) -> None:
     random = np.random.default_rng(1)
     accuracies = np.full(num_models, 0.9)
-    standard_error = math.sqrt(0.9 * 0.1 / NUM_IMAGES)
-    estimates = [flattery(independent(random, accuracies), num_resamples=100) for _ in range(60)]
+    standard_error = math.sqrt(0.9 * 0.1 / NUM_EXAMPLES)
+    estimates = [selection_bias(independent(random, accuracies), num_resamples=100) for _ in range(60)]
     # 60 estimates with a standard deviation of 0.3 each: their mean is known to 0.04.
     assert np.mean(estimates) / standard_error == pytest.approx(expected, abs=0.15)
 
 
-def test_models_of_different_worth_flatter_the_best_by_what_a_simulation_finds() -> None:
+def test_the_best_of_models_of_different_worth_has_the_bias_that_a_simulation_finds() -> None:
     random = np.random.default_rng(2)
     accuracies = np.linspace(0.88, 0.9, 10)
     estimates, truths = [], []
     for _ in range(60):
         correct = independent(random, accuracies)
-        estimates.append(flattery(correct, num_resamples=100))
+        estimates.append(selection_bias(correct, num_resamples=100))
         observed = correct.mean(axis=1)
         best = int(observed.argmax())
         truths.append(observed[best] - accuracies[best])
@@ -69,22 +67,22 @@ def test_models_of_different_worth_flatter_the_best_by_what_a_simulation_finds()
     assert abs(np.mean(estimates) - np.mean(truths)) < 3 * difference_error
 
 
-def test_models_that_err_on_the_same_images_flatter_less_and_identical_ones_not_at_all() -> None:
+def test_models_that_err_on_the_same_examples_have_less_selection_bias_and_identical_ones_none() -> None:
     random = np.random.default_rng(3)
     independent_ones = independent(random, np.full(10, 0.9))
-    alike = np.where(random.random((10, NUM_IMAGES)) < 0.1, independent_ones, independent_ones[0])
-    assert 0 < flattery(alike) < flattery(independent_ones) * 0.7
-    assert flattery(np.repeat(independent_ones[:1], 10, axis=0)) == 0
-    assert flattery(independent_ones[:1]) == 0
+    alike = np.where(random.random((10, NUM_EXAMPLES)) < 0.1, independent_ones, independent_ones[0])
+    assert 0 < selection_bias(alike) < selection_bias(independent_ones) * 0.7
+    assert selection_bias(np.repeat(independent_ones[:1], 10, axis=0)) == 0
+    assert selection_bias(independent_ones[:1]) == 0
 
 
-def test_a_model_that_is_far_better_is_not_flattered() -> None:
-    assert flattery(independent(np.random.default_rng(4), np.array([0.99, 0.8, 0.8]))) == 0
+def test_the_choice_of_a_model_that_is_far_better_has_no_bias() -> None:
+    assert selection_bias(independent(np.random.default_rng(4), np.array([0.99, 0.8, 0.8]))) == 0
 
 
-def test_the_same_outcomes_give_the_same_flattery() -> None:
+def test_the_same_outcomes_give_the_same_selection_bias() -> None:
     correct = independent(np.random.default_rng(5), np.full(5, 0.9))
-    assert flattery(correct) == flattery(correct)
+    assert selection_bias(correct) == selection_bias(correct)
 
 
 def test_two_groups_are_compared_as_student_s_t_test_does() -> None:
@@ -122,6 +120,26 @@ def test_one_group_has_nothing_to_be_compared_with_and_from_no_spread_nothing_is
     assert not found.differ
 
 
-def test_a_handful_of_images_flatters_by_a_number() -> None:
+def test_the_bias_on_a_handful_of_examples_is_a_number() -> None:
     correct = np.array([[True, True, False], [True, False, True]])
-    assert 0 <= flattery(correct) <= 1
+    assert 0 <= selection_bias(correct) <= 1
+
+
+def test_where_low_scores_are_good_the_bias_is_that_of_their_negatives() -> None:
+    errors = np.random.default_rng(6).exponential(size=(8, NUM_EXAMPLES))
+    assert selection_bias(errors, "minimize") == selection_bias(-errors) > 0
+
+
+def test_a_mean_that_is_no_share_has_student_s_interval() -> None:
+    scores = np.array([1.0, 2.0, 3.0])
+    low, high = interval_of_mean(scores)
+    assert (low + high) / 2 == pytest.approx(2.0)
+    assert (high - low) / 2 == pytest.approx(4.302653 * 1 / math.sqrt(3), rel=1e-6)  # t(0.975, 2) of the tables
+    assert interval_of_mean(scores[:1]) == (-math.inf, math.inf)
+
+
+def test_of_many_trials_the_best_hundred_tell_nearly_all_of_the_selection_bias() -> None:
+    correct = independent(np.random.default_rng(0), np.full(500, 0.9))
+    ranked = correct[np.argsort(-correct.mean(axis=1))]
+    of_all = selection_bias(ranked, num_resamples=300)
+    assert 0.95 * of_all < selection_bias(ranked[:MOST_CANDIDATES], num_resamples=300) <= of_all
