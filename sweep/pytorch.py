@@ -1,10 +1,12 @@
 """For jobs in PyTorch: log a model with its trial, so that it loads without this project, and load it again."""
 
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mlflow
 import numpy as np
@@ -12,11 +14,14 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import nn
+from tqdm import tqdm
 
 from sweep.errors import SweepError, in_one_line
 from sweep.record.run import failures_told
-from sweep.study.progress import LongEpochs as LongEpochs
 from sweep.trial import Trial
+
+SECONDS_OF_A_SHORT_EPOCH = 2
+"""Duration of an epoch up to which no progress is shown."""
 
 
 @failures_told
@@ -85,3 +90,39 @@ def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
 def _model_requirements() -> list[str]:
     # Named here because MLflow otherwise finds them out by loading the model in a new process, 4 s a time.
     return [f"{package.__name__}=={package.__version__.split('+')[0]}" for package in (torch, np)]
+
+
+class _SizedIterable(Protocol):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class LongEpochs:
+    """The `batches` of a job, with a progress bar on a terminal for epochs that take longer than a moment.
+
+    The bar appears only where the job's own lines are shown: a trial of a study leaves the terminal to the study.
+    """
+
+    def __init__(self, batches: "_SizedIterable", epochs: int) -> None:
+        self._batches, self._epochs = batches, epochs
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._epoch += 1
+        return iter(
+            tqdm(
+                self._batches,
+                desc=f"epoch {self._epoch}/{self._epochs}",
+                bar_format="{desc} |{bar:20}| {percentage:.0f}%  {elapsed}<{remaining}",
+                delay=SECONDS_OF_A_SHORT_EPOCH,
+                leave=False,
+                disable=not (sys.stderr.isatty() and _has_log_on_terminal()),
+            )
+        )
+
+
+def _has_log_on_terminal() -> bool:
+    return any(type(handler) is logging.StreamHandler for handler in logging.root.handlers)

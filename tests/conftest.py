@@ -12,13 +12,13 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.request
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import empty_environment
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
@@ -201,25 +201,25 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in abs
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which another program finds this package as installed, by the entry points in pyproject.toml.
+    """The variables of an environment in which this package is installed as a wheel, and its Python.
 
     In it nothing can be imported that only the job that ships needs, or what SWEEP_TEST_ABSENT names.
     """
-    folder = tmp_path_factory.mktemp("installed")
-    info = folder / "sweep-0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sweep\nVersion: 0\n")
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    lines = [
-        line for group, points in groups.items() for line in (f"[{group}]", *(f"{k}={v}" for k, v in points.items()))
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    empty_environment.make()
+    folder = tmp_path_factory.mktemp("absent")
     (folder / "sitecustomize.py").write_text(ABSENT)
     return os.environ | {
         "SWEEP_ROOT": "",
         "SWEEP_TEST_ABSENT": "torch,torchvision,sklearn,flask,PIL",
-        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+        "SWEEP_TEST_PYTHON": str(empty_environment.PYTHON),
+        "PYTHONPATH": str(folder),
     }
+
+
+def lend_packages(installed: dict[str, str]) -> dict[str, str]:
+    """The same with what the tests themselves are run with: torch, Lightning, the launchers."""
+    path = os.pathsep.join([installed["PYTHONPATH"], empty_environment.OURS])
+    return installed | {"PYTHONPATH": path, "SWEEP_TEST_ABSENT": "torchvision,flask"}
 
 
 @pytest.fixture

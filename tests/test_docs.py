@@ -3,11 +3,10 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ROOT, Project, lend_packages
 
 PAGES = {page: (ROOT / "docs" / page).read_text() for page in ("job.md", "migrate.md")}
 COMMANDS = [
@@ -33,8 +32,10 @@ def test_the_programs_of_a_page_run_by_its_commands(
 ) -> None:
     folder = project.folder / "my project"
     write_programs(page, folder)
-    env = installed | project.env | {"SWEEP_TEST_ABSENT": "torchvision,flask"}
-    words = [sys.executable, *shlex.split(command)[1:]]
+    env = installed | project.env | {"SWEEP_TEST_ABSENT": "torch"}
+    if "tune" in command:
+        env = lend_packages(env)
+    words = [installed["SWEEP_TEST_PYTHON"], *shlex.split(command)[1:]]
     ended = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "error" not in ended.stdout.lower()

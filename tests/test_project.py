@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, lend_packages
 
 import sweep
 from sweep import arguments, project
@@ -115,9 +115,13 @@ def test_a_foreign_project_holds_its_record_and_its_files_wherever_and_however_i
         "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", "hydra/launcher=joblib", "hydra.job.chdir=true",
         "hydra/sweeper/study/sampler=grid", "+x=choice(1,2)", "+kept=${project:multirun}",
     )  # fmt: skip
-    env = {key: value for key, value in installed.items() if key != "MLFLOW_TRACKING_URI"}
+    env = {key: value for key, value in lend_packages(installed).items() if key != "MLFLOW_TRACKING_URI"}
     ended = subprocess.run(
-        [sys.executable, str(folder / "learn.py"), *words], cwd=tmp_path, env=env, capture_output=True, text=True
+        [env["SWEEP_TEST_PYTHON"], str(folder / "learn.py"), *words],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == 0, ended.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"my project"}

@@ -1,7 +1,6 @@
 """The single run that `sweep.trial()` opens in a program that is not in a study and has no `@sweep.Job`."""
 
 import subprocess
-import sys
 
 import pytest
 from conftest import Project
@@ -29,7 +28,7 @@ assert sweep.trial().folder.samefile(".")
 def start(project: Project, env: dict[str, str], name: str, text: str, *words: str) -> "subprocess.Popen[str]":
     (project.folder / name).write_text(text)
     return subprocess.Popen(
-        [sys.executable, name, *words], cwd=project.folder, env=env | project.env,
+        [env["SWEEP_TEST_PYTHON"], name, *words], cwd=project.folder, env=env | project.env,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

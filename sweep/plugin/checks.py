@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from sweep.description import Dataset, Description
-from sweep.errors import SweepError, explain
+from sweep.errors import SweepError, explain, in_one_line
 from sweep.goal import Goal
 
 if TYPE_CHECKING:
@@ -92,6 +93,22 @@ def require_listed(searched: Space) -> None:
             "hydra/sweeper/sampler=grid: it tries every combination, so each key needs choices or a value; "
             f"for example {' '.join(map(shlex.quote, instead))}"
         )
+
+
+def require_sampler(
+    settings: DictConfig, searched: Space, directions: Sequence[str], n_trials: int, config: DictConfig
+) -> None:
+    """Raise a SweepError unless the sampler of `settings` can make trials of such a study."""
+    from sweep.study import samplers
+
+    typed = [one for one in config.hydra.overrides.hydra if one.startswith("hydra.sweeper.sampler.")]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            samplers.try_out(samplers.build_sampler(settings), directions, searched, n_trials)
+    except Exception as error:  # whatever it raises
+        shown = " ".join(typed) or "hydra.sweeper.sampler"
+        raise SweepError(f"{shown}: so the sampler cannot make a trial ({in_one_line(error, 200)})") from error
 
 
 def first_points(

@@ -12,7 +12,6 @@ import math
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweep import interrupts
 from sweep import job as jobs
-from sweep.errors import Stopped, SweepError, explain, in_one_line, require, without_password
+from sweep.errors import Stopped, SweepError, explain, require, without_password
 from sweep.outcome import Ended
 from sweep.plugin import checks, launchers, places, workers
 from sweep.plugin.checks import Checked
@@ -130,7 +129,9 @@ class StudySweeper(Sweeper):
         try:
             shared.set_up(facts, points)
             checks.require_same_study(shared.optuna, directions, facts)  # another process may have made it meanwhile
-            shared.optuna.sampler = samplers.learning_from_pruned(self._sampler_for(shared))
+            shared.optuna.sampler = samplers.learning_from_pruned(
+                samplers.for_study(self.sampler, self.settings.sampler, shared)
+            )
             shared.optuna.pruner = self.pruner
             self._search(shared, checked, searched, num_slots)
         except SweepError:
@@ -181,20 +182,8 @@ class StudySweeper(Sweeper):
             self.n_trials = min(settings.n_trials, math.prod(map(len, choices.values())))
             return []
         self.n_trials = settings.n_trials
-        self._try_sampler(searched, checked.goal.directions)
+        checks.require_sampler(settings.sampler, searched, checked.goal.directions, self.n_trials, self.config)
         return checks.first_points(searched, settings.starting_points, self.hydra_context.config_loader, self.config)
-
-    def _try_sampler(self, searched: Space, directions: list[str]) -> None:
-        from sweep.study import samplers
-
-        typed = [one for one in self.config.hydra.overrides.hydra if one.startswith("hydra.sweeper.sampler.")]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                samplers.try_out(samplers.build_sampler(self.settings.sampler), directions, searched, self.n_trials)
-        except Exception as error:  # whatever it raises
-            shown = " ".join(typed) or "hydra.sweeper.sampler"
-            raise SweepError(f"{shown}: so the sampler cannot make a trial ({in_one_line(error, 200)})") from error
 
     def _prepare_slots(self, checked: Checked) -> int:
         """Choose the launcher that runs the trials, and return how many run at a time."""
@@ -217,21 +206,6 @@ class StudySweeper(Sweeper):
             self.launcher = launcher
             launcher.setup(hydra_context=self.hydra_context, task_function=self.task, config=self.config)
         return num_slots
-
-    def _sampler_for(self, shared: Study) -> Any:
-        """Return the study's sampler, reseeded where the study goes on, so that draws differ."""
-        import numpy as np
-        from optuna.samplers import GridSampler, QMCSampler
-
-        from sweep.study import samplers
-
-        settings = self.settings.sampler
-        if shared.is_new or settings.get("seed") is None or isinstance(self.sampler, GridSampler | QMCSampler):
-            return self.sampler  # those two find in the study where they were
-        drawn = [settings.seed, len(shared.trials())]
-        if shared.has_other_owners:  # who may be drawing from the same seed now
-            drawn.append(int.from_bytes(os.urandom(4)))
-        return samplers.build_sampler(settings, seed=int(np.random.SeedSequence(drawn).generate_state(1)[0]))
 
     def _search(self, shared: Study, checked: Checked, searched: Space, num_slots: int) -> None:
         from sweep.record import mirror

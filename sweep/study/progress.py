@@ -1,14 +1,13 @@
 """What a person sees of a running study: a line for each trial, and on a terminal a live line below them."""
 
-import logging
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -16,7 +15,6 @@ tqdm.set_lock(threading.RLock())  # its own would also hold for other processes,
 
 SECONDS_BETWEEN_LOOKS = 5
 """Seconds after which the live line looks again how far the running trials are."""
-SECONDS_OF_A_SHORT_EPOCH = 2
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 
 
@@ -173,39 +171,3 @@ def _fits(line: str, piece: str, width: int) -> bool:
 def _running(one: Running, age: float) -> str:
     step = f"{one.step}, " if one.step else ""
     return f"trial {one.number}: {step}{tqdm.format_interval(age)}"
-
-
-class _SizedIterable(Protocol):
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class LongEpochs:
-    """The `batches` of a job, with a progress bar on a terminal for epochs that take longer than a moment.
-
-    The bar appears only where the job's own lines are shown: a trial of a study leaves the terminal to the study.
-    """
-
-    def __init__(self, batches: "_SizedIterable", epochs: int) -> None:
-        self._batches, self._epochs = batches, epochs
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        self._epoch += 1
-        return iter(
-            tqdm(
-                self._batches,
-                desc=f"epoch {self._epoch}/{self._epochs}",
-                bar_format="{desc} |{bar:20}| {percentage:.0f}%  {elapsed}<{remaining}",
-                delay=SECONDS_OF_A_SHORT_EPOCH,
-                leave=False,
-                disable=not (sys.stderr.isatty() and _has_log_on_terminal()),
-            )
-        )
-
-
-def _has_log_on_terminal() -> bool:
-    return any(type(handler) is logging.StreamHandler for handler in logging.root.handlers)

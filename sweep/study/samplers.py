@@ -6,10 +6,12 @@ The NSGA samplers are made by functions of the hydra-optuna-sweeper plugin, whic
 import copy
 import inspect
 import math
+import os
 import statistics
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +24,7 @@ from sweep.errors import require
 from sweep.study.borrowed import create_nsgaii_sampler, create_nsgaiii_sampler
 from sweep.study.pruners import explained
 from sweep.study.space import Space
+from sweep.study.study import Study as SharedStudy
 
 __all__ = ["GridSampler", "InOrder", "create_nsgaii_sampler", "create_nsgaiii_sampler"]
 """Samplers of ours, for configs."""
@@ -65,6 +68,17 @@ def build_sampler(settings: DictConfig, **changes: Any) -> Any:
     with explained("sampler"):
         sampler = instantiate(changed, _execution_whitelist_=ALLOWED)
     return sampler  # noqa: RET504 -- inside, mypy would take it for skipped
+
+
+def for_study(sampler: BaseSampler, settings: DictConfig, study: SharedStudy) -> BaseSampler:
+    """Return `sampler`, made of `settings`; reseeded where `study` goes on, so that draws differ."""
+    seed = settings.get("seed")
+    if study.is_new or seed is None or isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.QMCSampler):
+        return sampler  # those two find in the study where they were
+    drawn = [seed, len(study.trials())]
+    if study.has_other_owners:  # who may be drawing from the same seed now
+        drawn.append(int.from_bytes(os.urandom(4)))
+    return build_sampler(settings, seed=int(np.random.SeedSequence(drawn).generate_state(1)[0]))
 
 
 def build_custom_search_space(name: str | None) -> Callable[[DictConfig, optuna.Trial], None] | None:

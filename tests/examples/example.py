@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,9 @@ STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialSta
 """MLflow's word for how a trial of Optuna's ended."""
 
 
+AS_SOMEBODY = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+
+
 class Ended(NamedTuple):
     """What a command came to."""
 
@@ -31,19 +33,29 @@ class Ended(NamedTuple):
 class Example:
     """A copy of an example, with a record of its own."""
 
-    def __init__(self, name: str, folder: Path, record: Path, installed: dict[str, str], absent: str) -> None:
+    def __init__(self, name: str, folder: Path, record: Path, installed: dict[str, str]) -> None:
         self.folder = folder / name
         shutil.copytree(ROOT / "examples" / name, self.folder, ignore=shutil.ignore_patterns("multirun", "outputs"))
         shutil.copy(record, self.folder / "mlflow.db")
         self.project = Project(self.folder)
-        here = {key: value for key, value in installed.items() if key != "MLFLOW_TRACKING_URI"}
-        self.env = here | {"SWEEP_TEST_ABSENT": absent}
+        self.env = {key: value for key, value in installed.items() if key != "MLFLOW_TRACKING_URI"}
+        for words in (["init", "--quiet"], ["add", "train.py"], [*AS_SOMEBODY, "commit", "--quiet", "-m", "Begin"]):
+            subprocess.run(["git", *words], cwd=self.folder, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=self.folder, check=True, capture_output=True, text=True
+        )
+        self.commit = commit.stdout.strip()
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """`python train.py` with these `words`, in a session of its own."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            [sys.executable, "train.py", *words], cwd=self.folder, env=self.env, text=True, stdout=pipe, stderr=pipe
+            [self.env["SWEEP_TEST_PYTHON"], "train.py", *words],
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            stdout=pipe,
+            stderr=pipe,
         )
 
     def train(self, *words: str) -> Ended:
@@ -54,7 +66,7 @@ class Example:
 
     def sweep(self, *words: str) -> Ended:
         """`sweep` with these `words`."""
-        command = [sys.executable, "-m", "sweep.cli", *words]
+        command = [self.env["SWEEP_TEST_PYTHON"], "-m", "sweep.cli", *words]
         done = subprocess.run(command, cwd=self.folder, env=self.env, text=True, capture_output=True, check=False)
         return Ended(done.returncode, done.stdout, done.stderr)
 
@@ -89,6 +101,7 @@ class Example:
         assert {int(run.data.tags["sweep.trial"]): run.info.status for run in runs} == {
             trial.number: STATUS[trial.state] for trial in trials
         }
+        assert {run.data.tags["mlflow.source.git.commit"] for run in runs} == {self.commit}
         assert Counter(run.info.status for run in runs) == Counter(STATUS[trial.state] for trial in trials)
 
     def kept(self, run_id: str) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
+from conftest import lend_packages
 from example import Ended, Example, num_lines
 from optuna.trial import TrialState
 
@@ -20,7 +21,7 @@ STUDY = (
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory, empty_record: Path, installed: dict[str, str]) -> Example:
-    return Example("lightning", tmp_path_factory.mktemp("lightning"), empty_record, installed, "flask")
+    return Example("lightning", tmp_path_factory.mktemp("their jobs"), empty_record, lend_packages(installed))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +21,7 @@ STUDY = (
 
 
 def start(project: Project, env: dict[str, str], *overrides: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "train.py", *overrides]
+    command = [env["SWEEP_TEST_PYTHON"], "train.py", *overrides]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command, cwd=project.folder / "plain", env=env | project.env, text=True, stdout=pipe, stderr=pipe
@@ -72,7 +71,7 @@ def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
     assert f"best    trial {best.number}: objective " in out
     page = project.folder / "plain" / "multirun" / "hill" / "report.html"
     page.unlink()
-    report = [sys.executable, "-m", "sweep.cli", "report", "--study", "hill"]
+    report = [installed["SWEEP_TEST_PYTHON"], "-m", "sweep.cli", "report", "--study", "hill"]
     made = subprocess.run(report, cwd=page.parents[2], env=installed | project.env, capture_output=True, check=False)
     assert made.returncode == 0, made.stderr
     assert "objective" in page.read_text()
@@ -150,11 +149,6 @@ IMPORTED_ONLY = (
             + "if __name__ == '__main__': main()",
             "worker processes cannot import it (ModuleNotFoundError: No module named 'no_such'); mend that, or take",
         ),
-        (
-            IMPORTED_ONLY.format(before="import threading; LOCK = threading.Lock()\n").replace("return", "LOCK; return")
-            + "if __name__ == '__main__': main()",
-            "the job's function cannot be sent to worker processes (cannot pickle '_thread.lock' object); make what it",
-        ),
         (IMPORTED_ONLY.format(before="") + "main()", "it runs its main function when it is imported, which worker"),
     ],
 )
@@ -170,3 +164,21 @@ def test_a_program_that_workers_cannot_import_is_told_in_one_line(
     assert f"train.py: {message}" in err
     assert err.count("\n") == 1
     assert out.count("\n") == 4
+
+
+def test_a_function_that_cannot_be_sent_to_workers_is_told_before_the_first_trial(
+    project: Project, installed: dict[str, str]
+) -> None:
+    shutil.copytree(ROOT / "examples" / "plain", project.folder / "plain")
+    holding = IMPORTED_ONLY.format(before="import threading; LOCK = threading.Lock()\n").replace(
+        "return", "LOCK; return"
+    )
+    (project.folder / "plain" / "train.py").write_text(holding + "if __name__ == '__main__': main()")
+    refused = start(project, installed, *STUDY)
+    out, err = refused.communicate()
+    assert (refused.returncode, out) == (1, "")
+    assert err == (
+        "error: the job's function cannot be sent to worker processes (cannot pickle '_thread.lock' object); make what "
+        "it uses inside of it, or run one trial at a time in this process: hydra.sweeper.n_jobs=1\n"
+    )
+    assert not (project.folder / "plain" / "multirun").exists()

@@ -20,8 +20,8 @@ STUDY = (
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory, empty_record: Path, installed: dict[str, str]) -> Example:
-    absent = "torch,torchvision,lightning,flask"
-    return Example("tables", tmp_path_factory.mktemp("tables"), empty_record, installed, absent)
+    absent = {"SWEEP_TEST_ABSENT": "torch,torchvision,lightning,flask"}
+    return Example("tables", tmp_path_factory.mktemp("their jobs"), empty_record, installed | absent)
 
 
 @pytest.fixture(scope="module")

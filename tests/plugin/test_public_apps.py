@@ -1,12 +1,11 @@
 """Programs as Hydra's own documentation shows them, unchanged, under hydra/sweeper=study."""
 
 import subprocess
-import sys
 from collections import Counter
 
 import optuna
 import pytest
-from conftest import Project
+from conftest import Project, lend_packages
 from optuna.trial import TrialState
 
 from sweep.study import storage
@@ -115,7 +114,7 @@ class App:
 
     def search(self, *words: str) -> str:
         """What a study of it prints."""
-        command = [sys.executable, "app.py", "-m", "hydra/sweeper=study", *words]
+        command = [self.env["SWEEP_TEST_PYTHON"], "app.py", "-m", "hydra/sweeper=study", *words]
         env = self.env | self.project.env
         ended = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
@@ -185,6 +184,6 @@ def test_another_config_is_taken_from_the_command_line(
 def test_every_launcher_runs_a_program_that_knows_nothing_of_studies(
     project: Project, installed: dict[str, str], launcher: str
 ) -> None:
-    app = App(project, installed, SPHERE, SPHERE_CONF)
+    app = App(project, lend_packages(installed), SPHERE, SPHERE_CONF)
     app.search(f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=4")
     assert len(app.trials()) == 4

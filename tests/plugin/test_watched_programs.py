@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import Project
+from conftest import Project, lend_packages
 from optuna.trial import TrialState
 from test_public_apps import App
 
@@ -106,7 +106,7 @@ if __name__ == "__main__":
 def test_an_unchanged_program_is_stopped_where_it_logs_the_metric_that_is_watched(
     project: Project, installed: dict[str, str], program: str
 ) -> None:
-    app = App(project, installed | {"SWEEP_TEST_ABSENT": ""}, program, CONF)
+    app = App(project, lend_packages(installed), program, CONF)
     out = app.search(
         "hydra.sweeper.watch=val/loss", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=app",
         "hydra.sweeper.n_jobs=1", "hydra/sweeper/study/sampler=grid", "rate=choice(0.3,1e-9)",
