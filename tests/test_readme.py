@@ -75,7 +75,7 @@ def copy_with_examples(tmp_path: Path) -> Path:
 
 
 def run_in_copy(folder: Path, *arguments: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(folder), "MLFLOW_TRACKING_URI": ""}
+    env = os.environ | {"PYTHONPATH": str(folder), "MLFLOW_TRACKING_URI": "", "SWEEP_ROOT": ""}
     finished = subprocess.run(
         [sys.executable, "sweep/train.py", *arguments], cwd=folder, env=env, capture_output=True, text=True
     )
