@@ -25,7 +25,7 @@ from scipy.stats import qmc
 from sweep.digits import train as digits
 from sweep.digits.job import DIGITS
 from sweep.goal import Goal
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 from sweep.record.run import NoRun
 from sweep.running import carry_out
 from sweep.study import reading
@@ -113,10 +113,10 @@ def compose_sweep() -> DictConfig:
 
 def read_space() -> Space:
     """What the default study searches."""
-    register()
+    register_plugin()
     with initialize_config_dir(str(ROOT / "conf")):
         sweep = compose_sweep()
-        searched = reading.read(sweep.search, [], GlobalHydra.instance().config_loader(), sweep)
+        searched = reading.read_space(sweep.search, [], GlobalHydra.instance().config_loader(), sweep)
     assert set(searched.dimensions) == set(SETTINGS)
     return searched
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import hydra
 from omegaconf import DictConfig
 
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +42,7 @@ class Sleep(NamedTuple):
     ended: float
 
 
-register()
+register_plugin()
 
 
 @hydra.main(config_path=str(ROOT / "conf"), config_name="config")

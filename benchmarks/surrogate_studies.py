@@ -28,7 +28,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from sweep.digits.job import DIGITS
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 from sweep.study import storage
 from sweep.study.handle import handle_of
 from sweep.study.pruners import build_pruner
@@ -125,7 +125,7 @@ def ours(
         changes: Further overrides.
     """
     name = "ours"
-    register()
+    register_plugin()
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(ROOT / "conf")):
         address = str(Path(folder) / "optuna.journal")
         composed = compose(
@@ -146,7 +146,7 @@ def ours(
         sweeper.launcher = Answers(curve, address, name, build_pruner(composed.hydra.sweeper.pruner))
         with contextlib.redirect_stdout(io.StringIO()):
             sweeper.sweep([*JOB, BATCH_SIZES])
-        found = storage.find(address, name)
+        found = storage.stored_study(address, name)
         assert found is not None
         return found.trials
 

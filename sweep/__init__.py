@@ -1,11 +1,11 @@
 """A hyperparameter sweep: Hydra composes training jobs, Optuna searches them, MLflow keeps the record.
 
-What a training job needs is here: `Job`, by which it says what it is; `trial()`, to which it reports; the exceptions;
-what its hooks are given and give; and what makes errors of one line, files that are whole, and safe reading.
+What a training job may import is here: `Job`, the decorator that describes it; `trial()`, to which it reports; the
+exceptions; the types that its hooks take and return; and helpers for one-line errors, atomic writes and safe reading.
 
-Importing any part of it, also in a launcher's worker process, makes two names known to the configs:
-`${project:NAME}`, the folder NAME under the project's root, whatever the working directory is, and
-`${half:NUMBER}`, half of a whole number, 1 or more.
+Importing any part of the package, also in a launcher's worker process, registers two resolvers for configs:
+`${project:NAME}`, the folder NAME under the project's root, whatever the working directory is, and `${half:NUMBER}`,
+half of a whole number, 1 or more.
 """
 
 import sys

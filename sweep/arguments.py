@@ -1,4 +1,4 @@
-"""Command lines, and what is refused of them before anything else is done: imports nothing that takes time."""
+"""Command lines, and the checks of them that come before anything else. Imports nothing that takes time."""
 
 import argparse
 import os
@@ -13,14 +13,14 @@ from sweep.errors import SweepError
 from sweep.files import expanded
 
 OF_MANY_RUNS = ("hydra/sweeper", "hydra/launcher", "hydra.sweeper", "hydra.launcher", "hydra.sweep")
-"""Groups and keys that mean something only where there are many runs."""
+"""Groups and keys that have an effect only where there are many runs."""
 
 NO_CHANGE = ("hydra/sweeper=basic", "hydra/launcher=basic")
-"""Choices that are made anyway."""
+"""Choices that are the default, and so change nothing."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the words after `sweep VERB`; what is wrong with them ends the program with one line and status 1."""
+    """Parser of the words after `sweep VERB`, which ends the program with one line and status 1 on an error."""
 
     def __init__(self, verb: str, description: str | None) -> None:
         super().__init__(
@@ -34,14 +34,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def text_given(given: str) -> str:
-    """An argument as it was given; that there is something in it is checked, as in `--run "$ID"` there may not be."""
+    """Return the text that was given as an argument, and refuse an empty one, as `--run "$ID"` may give."""
     if not given.strip():
         raise argparse.ArgumentTypeError("nothing is given; give a value, or leave it out")
     return given
 
 
 def path_given(given: str) -> Path:
-    """The path that was given, with `~` for the home folder, which not every shell expands after `=`."""
+    """Return the path that was given, with `~` expanded, which not every shell does after `=`."""
     try:
         return expanded(text_given(given))
     except SweepError as error:
@@ -49,22 +49,23 @@ def path_given(given: str) -> Path:
 
 
 def training_command(*words: str) -> str:
-    """The command line of the project's job with these `words`, as it runs from the working directory."""
+    """Return the command line that runs the project's job with these `words` from the working directory."""
     program = project.program()
     shown = "PROGRAM.py" if program is None else min(os.path.relpath(program), str(program), key=len)
     return shlex.join(["python", shown, *words])
 
 
 def study_command() -> str:
-    """The command line that starts a study of the project's job."""
+    """Return the command line that starts a study of the project's job."""
     return training_command("-m", f"hydra/sweeper={project.sweeper()}")
 
 
 def check_training(words: Sequence[str]) -> None:
-    """See that the command line of train.py asks for one thing, and for nothing that would be without effect.
+    """Check that the command line of train.py asks for one thing, and for nothing that has no effect.
 
     Raises:
-        SweepError: It does not; Hydra would answer with a traceback, or do something else than what was meant.
+        SweepError: It asks for several things, or for one without effect; Hydra would answer with a traceback, or do
+            something else than what was meant.
     """
     from hydra._internal.utils import get_args_parser
 

@@ -1,4 +1,4 @@
-"""The command `sweep`: what is done with runs and studies once train.py has left them.
+"""The command `sweep`: what can be done with runs and studies after train.py.
 
 sweep --help           each verb in a line
 sweep VERB --help      one of them
@@ -35,7 +35,7 @@ Runs, grids and studies are started in the project's folder:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Hand the words after the verb to the verb's module."""
+    """Call the module of the verb that the command line names, with the words after it."""
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in ("-h", "--help"):
         print(HELP)
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     module = importlib.import_module(VERBS[words[0]][0])  # only now: torch and MLflow take seconds
     try:
         interrupts.work_begins()
-        project.settle_here()
+        project.settle_root_here()
         module.main(words[1:])
     except KeyboardInterrupt:
         sys.exit(interrupts.STOPPED)

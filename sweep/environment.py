@@ -1,6 +1,6 @@
-"""What MLflow reads from the environment, made to mean the same in every process of a command.
+"""The environment variables that MLflow reads, made to mean the same in every process of a command.
 
-`settle` is called before anything else: the worker processes, and the jobs of other launchers, inherit what it leaves.
+`settle` is called before anything else: worker processes, and the jobs of other launchers, inherit its result.
 """
 
 import os
@@ -19,21 +19,21 @@ OF_ONE_RUN = (
     "MLFLOW_ACTIVE_MODEL_ID",
     "_MLFLOW_ACTIVE_MODEL_ID",
 )
-"""Variables by which MLflow would have every run that is opened be, or belong to, one that is there already."""
+"""Variables with which MLflow would make every run that is opened continue, or belong to, an existing one."""
 
 given: dict[str, str] = {}
-"""Those of them that this process was started with, by which only its outermost run may go."""
+"""Those of the variables in OF_ONE_RUN that this process was started with; only its outermost run may obey them."""
 
 
 def settle() -> None:
-    """Make relative addresses absolute, and keep what is meant for one run away from all the others.
+    """Make relative addresses absolute, and take the variables for one run out of the environment.
 
     Raises:
         SweepError: An address begins with the home folder of a user that there is not.
     """
     for name in ADDRESSES:
         if os.environ.get(name):
-            os.environ[name] = absolute(os.environ[name])
+            os.environ[name] = absolute_uri(os.environ[name])
     for name in FILES:
         if os.environ.get(name):
             os.environ[name] = absolute_path(os.environ[name])
@@ -42,8 +42,8 @@ def settle() -> None:
             given[name] = value
 
 
-def absolute(address: str) -> str:
-    """An `address` of MLflow's that means the same in every folder: a database file's, a folder's or a server's."""
+def absolute_uri(address: str) -> str:
+    """Return `address`, of a database file, a folder or a server, so that it means the same in every folder."""
     if path := sqlite_path(address):
         return address.replace(path, absolute_path(path), 1)
     if folder := re.fullmatch(r"file:(?!/)(.+)", address):
@@ -53,6 +53,6 @@ def absolute(address: str) -> str:
 
 
 def sqlite_path(address: str) -> str | None:
-    """The file of the SQLite database at `address`, None of any other address and of one that is only in memory."""
+    """Return the file of the SQLite database at `address`, None for other addresses and in-memory ones."""
     found = re.fullmatch(r"sqlite(?:\+\w+)?:///((?!:memory:|file:)[^?]+)(?:\?.*)?", address)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""What goes wrong because of something a person can mend, told in one line."""
+"""Errors that a person can mend, told in one line."""
 
 import errno
 import io
@@ -13,11 +13,11 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 LAUNCHERS = ("joblib", "ray", "submitit")
-"""The extras of the project that bring launchers, by the first part of their names."""
+"""Extras of the project that bring launchers, by the first part of the launchers' names."""
 
 
 class SweepError(Exception):
-    """Something the person at the command line can mend.
+    """An error that the person at the command line can mend.
 
     Its text is one line that names the key, what was given, what is allowed and, where it is not
     obvious, the next step. Passwords in it are masked.
@@ -28,27 +28,27 @@ class SweepError(Exception):
 
 
 class RecordError(SweepError):
-    """A record, Optuna's or MLflow's, does not answer, or cannot be read or written.
+    """Optuna's or MLflow's record does not answer, or cannot be read or written.
 
-    What it holds is not known, so nothing is made anew for it; no trial is at fault, and none would go better.
+    What the record holds is not known then, so nothing is made anew; no trial is at fault, and none would go better.
     """
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error
-    """A trial was ended before its last epoch, and not by a fault; the text says why."""
+    """A trial was ended before its last step, and not by a fault; the text says why."""
 
 
 class Pruned(Stopped):
-    """A trial was ended by its study's pruner, because it was not going to be the best."""
+    """The study's pruner ended a trial, because it was not going to be the best."""
 
 
 class TakenOver(Stopped):
-    """Others went on without this job, so that its trial counts as interrupted, whoever writes that down last."""
+    """Other processes went on with the study without this job, so its trial counts as interrupted."""
 
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 TORCH_CANNOT_WRITE = re.compile(r"PytorchStreamWriter|unexpected pos \d+ vs")
-"""All that torch tells of them."""
+"""What torch's errors say when a disk is full, broken or read-only."""
 
 
 def require(condition: bool, key: str, given: Any, allowed: str) -> None:
@@ -58,12 +58,12 @@ def require(condition: bool, key: str, given: Any, allowed: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a whole number or a float; true and false are none."""
+    """Return whether `value` is an int or a float; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def one_of(names: Iterable[str]) -> str:
-    """The wording for a choice among `names`."""
+    """Return the words for a choice among `names`: "one of a, b"."""
     return "choose one of " + ", ".join(sorted(names))
 
 
@@ -75,23 +75,23 @@ SECRETS = {
     r"(?i)\b([\w.-]*?(?:password|passwd|pwd|token|secret|secret_key|api_?key)=)[^\s&'\",;)\]}]+": r"\1***",
     r"(?i)(authorization\W{1,4}(?:bearer|basic)\s+)\S+": r"\1***",
 }
-"""What may be a password or a token, and what is shown in its place."""
+"""Patterns of what may be a password or a token, with what is shown in its place."""
 
 
 def without_password(text: str) -> str:
-    """`text` with every user, password and token in it masked; whatever is printed or recorded goes through here."""
+    """Return `text` with every user, password and token masked; all that is printed or recorded passes here."""
     for secret, shown in SECRETS.items():
         text = re.sub(secret, shown, text)
     return text
 
 
 def in_one_line(error: BaseException, most: int = 1000) -> str:
-    """The first `most` characters of what `error` says, without line breaks and passwords; its class if nothing."""
+    """Return at most `most` characters of the text of `error`, on one line and masked; its class if it has none."""
     return without_password(" ".join(str(error).split()))[:most] or type(error).__name__
 
 
 def printable(text: str) -> str:
-    """`text` with what no terminal shows, or would obey, as an escape: bytes that are not UTF-8, control characters."""
+    """Return `text` with escapes for what no terminal shows, or would obey: invalid UTF-8, control characters."""
 
     def is_shown(letter: str) -> bool:
         return letter.isprintable() or unicodedata.category(letter) == "Zs"  # a space, as in macOS's screenshots' names
@@ -100,14 +100,14 @@ def printable(text: str) -> str:
 
 
 def print_whatever_comes() -> None:
-    """From now on print letters that the terminal's encoding lacks as escapes; an error would end the program."""
+    """Have letters that the terminal's encoding lacks printed as escapes, instead of ending the program."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def concerns_record(error: BaseException) -> bool:
-    """Whether `error` is of the study's own record or of a disk that is full or broken, and no fault of the trial's."""
+    """Return whether `error` comes from the study's record, or from a full or broken disk, not from the trial."""
     if isinstance(error, OSError):
         return error.errno in DISK_ERRORS
     is_torch_writing = isinstance(error, RuntimeError) and TORCH_CANNOT_WRITE.search(str(error))
@@ -115,8 +115,8 @@ def concerns_record(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_in_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Within, what a person can mend ends the program with one line and status 1, Ctrl-C with 130; see `explain`."""
+def exit_with_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """End the program, in the block, with one line and status 1 for a mendable error, with 130 for Ctrl-C."""
     print_whatever_comes()
     try:
         yield
@@ -130,10 +130,10 @@ def told_in_one_line(overrides: Sequence[str] = ()) -> Iterator[None]:
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str | None:
-    """One line for an error of ours or of Hydra's composition, None for any other; passwords in it are masked.
+    """Return one line for an error of ours or of Hydra's composition, None for any other; passwords are masked.
 
     Args:
-        error: What was raised.
+        error: The exception that was raised.
         overrides: The command line's overrides, to show what was typed for the key at fault.
     """
     line = _line_for(error, overrides)
@@ -179,7 +179,7 @@ def _line_for(error: Exception, overrides: Sequence[str]) -> str | None:
 
 
 def _explain_list_key(name: str, overrides: Sequence[str]) -> str | None:
-    """What to say of an override such as model.widths.length=2, which takes a list for a group of keys."""
+    """Explain an override such as model.widths.length=2, which takes a list for a group of keys."""
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
         parent, found, below = key.partition(f".{name}")

@@ -1,6 +1,6 @@
-"""What a job says about itself that is data, as text: recorded with each study and single run, and read back.
+"""The data in a job's description as text: recorded with each study and single run, and read back.
 
-By it a study can be reported and compared where nobody has the job's code. Whoever recorded it may be a stranger, so
+With this text a study can be reported and compared where nobody has the job's code. A stranger may have recorded it, so
 what is read back is checked, and holds no code.
 """
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from sweep.description import Description
 
 MOST_CHARACTERS = 8000
-"""How much of it is recorded and read: MLflow takes a tag of that length."""
+"""Length up to which the text is recorded and read: MLflow's limit for a tag."""
 MOST_METRICS = 500
 LONGEST = 250
-"""Characters of one name, key or sentence."""
+"""Most characters of one name, key or sentence."""
 MOST_DECIMALS = 20
 
 NAMES = ("named_by", "free", "not_settings", "model_files")
@@ -26,7 +26,7 @@ KEYS = ("seed", "threads", "num_steps")
 
 
 def to_text(job: "Description") -> str:
-    """What `job` says that is data, as JSON; what it leaves as it is by default is left out.
+    """Return the data in a `job`'s description as JSON, without the fields that have their default.
 
     Metrics that would make it longer than a tag can be are left out too, the last ones first.
     """
@@ -48,11 +48,11 @@ def to_text(job: "Description") -> str:
         metrics.popitem()
 
 
-def read(text: str) -> dict[str, Any]:
-    """The fields of a `Description` that `to_text` wrote; what it does not know is left out.
+def read_facts(text: str) -> dict[str, Any]:
+    """Return the fields of a `Description` that `to_text` wrote; unknown fields are left out.
 
     Raises:
-        SweepError: It is damaged, so whoever recorded it is not this project.
+        SweepError: The text is damaged, so this project has not recorded it.
     """
     try:
         _require(len(text) <= MOST_CHARACTERS, text, "too long")

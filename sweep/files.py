@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, names that stay in their folder, and paths as people type them."""
+"""Files that are written whole or not at all, names that are safe as folders, and paths as people type them."""
 
 import contextlib
 import hashlib
@@ -10,14 +10,14 @@ from pathlib import Path
 from sweep.errors import SweepError
 
 MOST_BYTES = 200
-"""Of a folder's name; file systems take 255."""
+"""Longest name of a folder; file systems take 255 bytes."""
 
 
 def expanded(path: str | Path) -> Path:
-    """`path` with the home folder for a `~` at its start, which shells leave in `key=~/x` and in quotes.
+    """Return `path` with `~` at its start expanded, which shells leave in `key=~/x` and in quotes.
 
     Raises:
-        SweepError: It starts with `~` and a name that no user has, and there is nothing of this name.
+        SweepError: The path starts with `~` and a name that no user has, and there is no such file.
     """
     found = Path(os.path.expanduser(path))
     if found.parts[:1] and found.parts[0].startswith("~") and not found.exists():
@@ -26,17 +26,17 @@ def expanded(path: str | Path) -> Path:
 
 
 def absolute_path(path: str | Path) -> str:
-    """`path`, with `~` for the home folder, read from the working directory, so that it means the same in every folder.
+    """Return `path` as an absolute one, with `~` expanded and read from the working directory.
 
     Raises:
-        SweepError: As `expanded` does.
+        SweepError: As in `expanded`.
     """
     return os.path.abspath(expanded(path))
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the place of `path` when the block is left.
+    """Yield a temporary path to write to; it replaces `path` at the end of the block.
 
     After an error `path` is as it was before. Folders that are missing are made.
     """
@@ -51,12 +51,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` is a name as a study's is: one folder's, and safe in a command line and in an address."""
+    """Return whether `text` can be a study's name: one folder, and safe in a command line and in an address."""
     return re.fullmatch(r"\w[\w.-]*", text) is not None
 
 
 def as_folder(name: str) -> str:
-    """The name of one folder for what is called `name`: the same where it can be, else what is left and a digest."""
+    """Return a folder's name for what is called `name`: the same where it can be, else its letters and a digest."""
     if is_name(name) and len(os.fsencode(name)) <= MOST_BYTES:
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]

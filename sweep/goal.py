@@ -1,4 +1,4 @@
-"""What a study or a single run is after: its objectives, which way each is better, and how it is recorded."""
+"""The goal of a study or a single run: its objectives, their directions, and how it is recorded."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 DIRECTIONS = ("minimize", "maximize")
 OBJECTIVE = "objective"
-"""What the number is called that a job returns, where nobody has given it a name."""
+"""Name of the number that a job returns, where nobody has named it."""
 
 
 class Goal(NamedTuple):
-    """What a study or a single run is after, and how it is recorded; from the settings under hydra.sweeper."""
+    """The goal of a study or a single run, and how it is recorded; read from the settings under hydra.sweeper."""
 
     objectives: list[str]
     directions: list[str]
-    """Which way each of the objectives is better; empty where a single run has not said."""
+    """Direction in which each objective improves; empty where a single run has not said."""
     experiment: str
-    """Name of MLflow's experiment."""
+    """Name of the MLflow experiment."""
     is_recorded: bool
     """Whether MLflow keeps a record."""
     active_run: bool = True
-    """Whether the runs that are opened for it are MLflow's active run meanwhile; see `Job.active_run`."""
+    """Whether the runs opened for it are MLflow's active run while the job runs; see `Job.active_run`."""
     facts: str = ""
-    """What the job says about itself that is data, as `Job.facts` has it; recorded with it."""
+    """The data in the job's description, as `Job.facts` returns it; recorded with the run."""
     watch: str | None = None
-    """Name of a metric that the job logs to MLflow by itself and by which its trials are pruned."""
+    """Name of a metric that the job logs to MLflow by itself and that its trials are pruned by."""
 
 
 def goal_of(job: Description, settings: Mapping[str, Any], experiment: str, in_study: bool) -> Goal:
-    """The goal that is set under hydra.sweeper for `job`; see `Description.goal`.
+    """Return the goal that is set under hydra.sweeper for `job`; see `Description.goal`.
 
     Raises:
         SweepError: The job has no such metric, or it is not known which way one is better.
@@ -55,10 +55,10 @@ def goal_of(job: Description, settings: Mapping[str, Any], experiment: str, in_s
 
 
 def _directions(job: Description, objectives: Sequence[str], given: Any, in_study: bool) -> list[str]:
-    """Which way each objective is better: as the job says, else as `given`; empty where that is not needed.
+    """Return the direction of each objective: the job's own, else as `given`; empty where none is needed.
 
     Raises:
-        SweepError: It is not known, or is `given` otherwise than the job says.
+        SweepError: A direction is not known, or is `given` otherwise than the job says.
     """
     key, named = "hydra.sweeper.direction", f"objective={','.join(objectives)}"
     known = [job.metric(objective).direction for objective in objectives]
@@ -83,7 +83,7 @@ def _directions(job: Description, objectives: Sequence[str], given: Any, in_stud
 
 
 def _names(given: Any) -> list[str]:
-    """One name or several, as a config has them."""
+    """Return the names in a setting that holds one name or several."""
     if given is None:
         return []
     several = isinstance(given, Sequence) and not isinstance(given, str)

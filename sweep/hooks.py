@@ -1,4 +1,4 @@
-"""What the hooks of a job are given and give: the functions by which a `Job` looks at a run that has ended."""
+"""Types that the hooks of a job take and return: the functions by which a `Job` looks at a run that has ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Kept(Protocol):
-    """A run that has ended, as its job is shown it again: what was recorded of it.
+    """A run that has ended, as it was recorded; the argument of a job's hooks.
 
-    Whoever recorded it may be a stranger, so nothing of it is to be run.
+    Whoever recorded it may be a stranger, so nothing in it may be run.
     """
 
     @property
@@ -28,51 +28,51 @@ class Kept(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The last value of each metric."""
+        """The last value of each metric, by name."""
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """The tags of the run, those that the job has logged among them."""
+        """The tags of the run, including those that the job has logged."""
 
     @property
     def digest(self) -> str:
-        """Digest of the data that it was trained on; empty if it does not say."""
+        """Digest of the data that the run was trained on; empty if it does not say."""
 
     def file(self, name: str) -> Path | None:
-        """A copy on this machine of the file `name` that the run kept, None if it kept none."""
+        """Return the path of a local copy of the file `name` that the run kept, None if it kept none."""
 
 
 class PerExample(NamedTuple):
     """How a model did on each example that a metric was measured on."""
 
     scores: NDArray[np.float64] | NDArray[np.bool_]
-    """(N,), the mean of which is the metric: whether each image was classified correctly, say."""
+    """(N,), their mean is the metric; for an accuracy, whether each example was classified correctly."""
     examples: str
     """A digest that two runs share only if they were measured on the same examples, in the same order."""
 
 
 class Verified(NamedTuple):
-    """A model that `sweep best` has fetched and its job has found as good as recorded."""
+    """The result of a job's check of a model that `sweep best` has fetched: as good as recorded."""
 
     how_to_load: str
-    """What to type to use it, printed at the end."""
+    """Code or commands that load the model, printed at the end."""
     doubt: str = ""
-    """Why the model as MLflow keeps it was better not taken; empty if it was, or is the same."""
+    """Why MLflow's copy of the model was made anew; empty if it was taken, or is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of a study's report, about its best trial."""
+    """A section that a job adds to a study's report, about the best trial."""
 
     title: str
-    """Its heading."""
+    """Heading of the section."""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """PNG files by their names, which are shown and kept with the trial."""
+    """PNG files by name, shown in the section and kept with the trial."""
     header: Sequence[str] = ()
-    """Names of the columns of a table."""
+    """Names of the table's columns."""
     rows: Sequence[Sequence[str]] = ()
-    """Rows of that table."""
+    """Rows of the table, a cell for each name in `header`."""
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """Other files to keep with the trial, by their names."""
+    """Other files to keep with the trial, by name."""
     note: str = ""
-    """A sentence below."""
+    """Sentence below the table."""

@@ -1,4 +1,4 @@
-"""The decorator by which a training job says what it is, and is run as a trial.
+"""The decorator by which a training job describes itself, and is run as a trial.
 
 @hydra.main(config_path="conf", config_name="config")
 @sweep.Job(metrics={"val/rmse": sweep.Metric(direction="minimize")}, seed="seed")
@@ -17,18 +17,18 @@ from sweep.description import Description, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Description):
-    """What a training job says about itself, as a decorator of its function, under `@hydra.main`.
+    """The description of a training job, as a decorator of its function, under `@hydra.main`.
 
     Each field has a default. A decorated function that is run by itself, outside of a study, is recorded as a single
     run.
     """
 
     def __call__(self, task: Task) -> Task:
-        """`task`, a function that takes the composed config, as a job that says this about itself.
+        """Return `task`, a function that takes the composed config, as a job with this description.
 
-        Its project is then the one whose root is meant, see `sweep.project`.
+        The root becomes that of the job's project, see `sweep.project`.
         """
-        project.settle(task)
+        project.settle_root(task)
 
         @functools.wraps(task)
         def run(cfg: DictConfig) -> Any:
@@ -41,10 +41,10 @@ class Job(Description):
 
 
 def of(task: Any) -> Job:
-    """What the job `task` says about itself; what a job that says nothing does, if it says nothing."""
+    """Return the description of the job `task`, or that of a job that says nothing."""
     return getattr(task, "sweep_job", None) or Job()
 
 
 def as_job(task: Task) -> Task:
-    """`task`, attached to a job that says nothing if it is not attached to one."""
+    """Return `task`, decorated with a `Job` that says nothing if it is not decorated yet."""
     return task if hasattr(task, "sweep_job") else Job(active_run=False)(task)

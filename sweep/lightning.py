@@ -1,4 +1,4 @@
-"""For jobs in Lightning: report each epoch to the trial, and stop the Trainer when the study wants no more.
+"""For jobs in Lightning: report each epoch to the trial, and stop the Trainer when the study prunes it.
 
 trainer = L.Trainer(max_epochs=10, callbacks=[ReportToTrial()])
 """
@@ -14,7 +14,7 @@ warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprec
 
 
 class ReportToTrial(L.Callback):
-    """Reports the metrics of each epoch in which validation ran, of each epoch where there is no validation.
+    """A callback that reports the metrics of each validation, or of each epoch where there is none.
 
     Of what the module has logged with `self.log`, those metrics are reported that the job names; all if it names none.
     A study that wants no more epochs stops the Trainer as EarlyStopping does: checkpoints are saved, and `fit` returns.
@@ -27,11 +27,11 @@ class ReportToTrial(L.Callback):
         self._has_validated = False
 
     def on_validation_end(self, trainer: L.Trainer, *_: L.LightningModule) -> None:
-        """Note that the epoch has metrics of the validation set of its own."""
+        """Note that validation has run in this epoch, so that its metrics are reported."""
         self._has_validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, *_: L.LightningModule) -> None:
-        """Report to the trial."""
+        """Report the epoch's metrics to the trial, and stop the Trainer if the study wants no more."""
         if trainer.enable_validation and not self._has_validated:  # what is there is of an epoch before
             return
         self._has_validated = False

@@ -1,4 +1,4 @@
-"""How a trial ended: one value, written by whoever ends the trial, kept by the study and mirrored to its record."""
+"""How a trial ended: one value, written by whoever ends the trial, kept by the study, and mirrored to MLflow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ class Outcome:
 
     state: State
     reason: str = ""
-    """Why it ended before its end; empty if it finished."""
+    """Why the trial ended early; empty if it finished."""
     values: tuple[float, ...] = ()
-    """The value of each objective, if it finished."""
+    """The value of each objective, if the trial finished."""
 
 
 FINISHED = Outcome("finished")
 
 
 class Ended(NamedTuple):
-    """A trial of a study that has ended, as its record should have it."""
+    """A trial of a study that has ended, as MLflow should record it."""
 
     outcome: Outcome
     params: Mapping[str, Any] = {}
-    """The trial's values for what was searched."""
+    """The trial's value for each searched setting."""
     copy_of: int | None = None
-    """Number of the trial whose settings and outcome it has, where it was not trained itself."""
+    """Number of the trial whose settings and outcome this one copies, where it was not trained itself."""
     metrics: Mapping[str, float] = {}
-    """The value of each objective; of a trial that has not finished, what it had reported last of the first one."""
+    """The value of each objective; for a trial that has not finished, the last reported value of the first one."""
     step: int = 0
-    """The last one that it reported, 0 where that is not known."""
+    """The last step that the trial reported, 0 where that is not known."""
 
 
-def outcome_of(error: BaseException) -> Outcome:
-    """The outcome of a trial out of which `error` came."""
+def outcome_of_error(error: BaseException) -> Outcome:
+    """Return the outcome of a trial that ended with `error`."""
     if isinstance(error, KeyboardInterrupt | TakenOver):
         return Outcome("interrupted", INTERRUPTED)
     if isinstance(error, Stopped):
@@ -50,5 +50,5 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def raise_as(outcome: Outcome) -> None:
-    """Raise what a job that is told to end with `outcome` should end with."""
+    """Raise the exception with which a job ends that has this `outcome`."""
     raise (Pruned if outcome.state == "pruned" else Stopped)(outcome.reason)

@@ -1,4 +1,4 @@
-"""YAML that somebody else may have written, read as plain values: nothing in it is run, and nothing is resolved."""
+"""Reading of YAML that a stranger may have written: nothing in it is run, and no interpolation is resolved."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from omegaconf.errors import OmegaConfBaseException
 from sweep.errors import SweepError, explain, in_one_line, require
 
 MOST_BYTES, MOST_LEVELS = 2**17, 20
-"""The size and the depth above which YAML is not read: reading takes minutes of what is far above."""
+"""Size and depth above which YAML is not read, as that may take minutes."""
 
 
 def plain_settings(text: str | bytes) -> DictConfig:
-    """The settings in the config.yaml that a run has kept.
+    """Return the settings in the config.yaml that a run has kept, as plain values.
 
     Raises:
-        SweepError: It is damaged, or holds an interpolation.
+        SweepError: The text is damaged, or holds an interpolation.
     """
     found = plain_yaml(text)
     _require_no_interpolation("", found)
@@ -36,10 +36,10 @@ def _require_no_interpolation(key: str, value: Any) -> None:
 
 
 def plain_yaml(text: str | bytes) -> dict[str, Any]:
-    """The mapping that `text` holds, of plain values: no tags, and no aliases, by which a few lines become billions.
+    """Return the mapping that `text` holds, of plain values only: no tags, and no aliases, which can explode.
 
     Raises:
-        SweepError: It holds anything else, or is damaged.
+        SweepError: The text holds anything else, or is damaged.
     """
     try:
         require(len(text) <= MOST_BYTES, "its size", f"{len(text):,}", f"at most {MOST_BYTES:,} bytes")

@@ -22,16 +22,16 @@ from typing import Any, cast
 from sweep.errors import SweepError, in_one_line, require
 
 ROOT_VARIABLE = "SWEEP_ROOT"
-"""The environment variable with the root, by which a job in another process finds it."""
+"""Environment variable with the root, by which a job in another process finds it."""
 
 
 def root() -> Path:
-    """The folder that holds mlflow.db, mlruns/ and multirun/, and whose repository the git tags speak of."""
+    """Return the project's folder, which holds mlflow.db, mlruns/ and multirun/, and whose repository git tags name."""
     settled = os.environ.get(ROOT_VARIABLE)
     return Path(settled) if settled else _of_folder(Path.cwd()) or Path.cwd()
 
 
-def settle(task: Callable[..., Any] | ModuleType) -> None:
+def settle_root(task: Callable[..., Any] | ModuleType) -> None:
     """Make the root that of the project of `task`, a job's function or program, unless it is settled already."""
     if not os.environ.get(ROOT_VARIABLE):
         os.environ[ROOT_VARIABLE] = str(_of_task(task) or Path.cwd())
@@ -45,7 +45,7 @@ def _of_task(task: Callable[..., Any] | ModuleType) -> Path | None:
     return None
 
 
-def settle_here() -> None:
+def settle_root_here() -> None:
     """Make the root that of the working directory; outside of any project, that of this package's own checkout."""
     if not os.environ.get(ROOT_VARIABLE):
         own = Path(__file__).resolve().parents[1]
@@ -54,28 +54,28 @@ def settle_here() -> None:
 
 
 def _of_folder(folder: Path) -> Path | None:
-    """The nearest of `folder` and its parents with pyproject.toml or .git."""
+    """Return the nearest of `folder` and its parents that has pyproject.toml or .git."""
     above = (folder, *folder.parents)
     return next((one for one in above if (one / "pyproject.toml").exists() or (one / ".git").exists()), None)
 
 
 def sweeper() -> str:
-    """The choice of hydra/sweeper that starts a study of the project's job."""
+    """Return the choice of hydra/sweeper that starts a study of the project's job."""
     return _said("sweeper") or "study"
 
 
 def program() -> Path | None:
-    """The file of the job that the project names, None if it names none or the file is not there."""
+    """Return the file of the job that the project names, None if it names none or there is no such file."""
     module = (_said("job") or "").partition(":")[0]
     path = root() / f"{module.replace('.', '/')}.py"
     return path if module and path.is_file() else None
 
 
 def task() -> Callable[..., Any] | None:
-    """The function of the job that the project names, without Hydra's decorator; None if it names none.
+    """Return the function of the job that the project names, without Hydra's decorator; None if it names none.
 
     Raises:
-        SweepError: It cannot be imported.
+        SweepError: The function cannot be imported.
     """
     named = _said("job")
     if named is None:
@@ -98,7 +98,7 @@ def task() -> Callable[..., Any] | None:
 
 
 def _said(key: str) -> str | None:
-    """What the project's pyproject.toml says of `key` under [tool.sweep], None if nothing.
+    """Return the text of `key` under [tool.sweep] in the project's pyproject.toml, None if there is none.
 
     Raises:
         SweepError: The file cannot be read, or says no text.

@@ -1,10 +1,12 @@
-"""For jobs in PyTorch: keep a model with its trial, so that it loads without this project, and load it again."""
+"""For jobs in PyTorch: log a model with its trial, so that it loads without this project, and load it again."""
 
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mlflow
 import numpy as np
@@ -12,16 +14,19 @@ import torch
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import nn
+from tqdm import tqdm
 
 from sweep.errors import SweepError, in_one_line
 from sweep.record.run import failures_told
-from sweep.study.progress import LongEpochs as LongEpochs
 from sweep.trial import Trial
+
+SECONDS_OF_A_SHORT_EPOCH = 2
+"""Duration of an epoch up to which no progress is shown."""
 
 
 @failures_told
 def log_model(trial: Trial, model: nn.Module, example: torch.Tensor) -> None:
-    """Keep `model`, in evaluation mode, with the record of `trial`, if it has one.
+    """Log `model`, in evaluation mode, as an MLflow model of the run of `trial`, if that is recorded.
 
     Args:
         trial: The trial that trained it, which is not over yet.
@@ -45,10 +50,10 @@ def save_model(model: nn.Module, example: torch.Tensor, folder: Path) -> None:
 
 
 def load_model(folder: Path) -> nn.Module:
-    """The MLflow model in `folder`, as plain mlflow loads it: whatever code is in it is run.
+    """Load the MLflow model in `folder` as plain mlflow does, which runs whatever code is in it.
 
     Raises:
-        SweepError: It cannot be loaded.
+        SweepError: The model cannot be loaded.
     """
     try:
         return mlflow.pytorch.load_model(str(folder))
@@ -64,7 +69,7 @@ def _without_advice() -> Iterator[None]:
 
 
 def _exported(model: nn.Module, example: torch.Tensor) -> dict[str, Any]:
-    """What MLflow is given of `model` and the inputs that it takes, to keep it as an exported program."""
+    """Return the arguments that have MLflow save `model` as an exported program for inputs like `example`."""
     model = model.cpu().eval()
     example = example.cpu()
     with torch.inference_mode():
@@ -85,3 +90,39 @@ def _tensor_spec(batch: torch.Tensor) -> TensorSpec:
 def _model_requirements() -> list[str]:
     # Named here because MLflow otherwise finds them out by loading the model in a new process, 4 s a time.
     return [f"{package.__name__}=={package.__version__.split('+')[0]}" for package in (torch, np)]
+
+
+class _SizedIterable(Protocol):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class LongEpochs:
+    """The `batches` of a job, with a progress bar on a terminal for epochs that take longer than a moment.
+
+    The bar appears only where the job's own lines are shown: a trial of a study leaves the terminal to the study.
+    """
+
+    def __init__(self, batches: "_SizedIterable", epochs: int) -> None:
+        self._batches, self._epochs = batches, epochs
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._epoch += 1
+        return iter(
+            tqdm(
+                self._batches,
+                desc=f"epoch {self._epoch}/{self._epochs}",
+                bar_format="{desc} |{bar:20}| {percentage:.0f}%  {elapsed}<{remaining}",
+                delay=SECONDS_OF_A_SHORT_EPOCH,
+                leave=False,
+                disable=not (sys.stderr.isatty() and _has_log_on_terminal()),
+            )
+        )
+
+
+def _has_log_on_terminal() -> bool:
+    return any(type(handler) is logging.StreamHandler for handler in logging.root.handlers)

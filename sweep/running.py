@@ -1,4 +1,4 @@
-"""The one way in which every job is run: as a trial of a study, by itself, or once more from its record."""
+"""How every job is run: as a trial of a study, by itself, or again from its record."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OURS = "sweep.plugin.sweeper."
-"""How the names of our sweepers begin; under another's a job runs as a single one."""
+"""Beginning of our sweepers' names; under another sweeper a job runs by itself."""
 
 
 def run_job(job: Description, task: Task, cfg: DictConfig) -> float | list[float] | None:
-    """Run `task`, what `job` tells of, on the composed `cfg`, as a trial of the study that Hydra is in or by itself.
+    """Run `task`, described by `job`, on the composed `cfg`, as a trial of the current study or by itself.
 
     Returns:
         The value of each objective, None if the study stopped the trial.
 
     Raises:
-        SweepError: In a study, something that a person can mend; by itself the program ends with that line.
+        SweepError: In a study, an error that a person can mend; by itself the program ends with that line.
     """
     settings = HydraConfig.get()
     in_study = settings.mode == RunMode.MULTIRUN and str(settings.sweeper._target_).startswith(OURS)
@@ -95,10 +95,10 @@ def _recorded(
 
 
 def record_settings(trial: Trial, cfg: DictConfig) -> None:
-    """Record what the composed `cfg` sets, as params and as config.yaml, which is left in the trial's folder too.
+    """Record the settings of the composed `cfg` as params and as config.yaml, which stays in the trial's folder.
 
     Raises:
-        SweepError: It cannot be trained.
+        SweepError: The job cannot be trained.
     """
     job = trial.job
     settings = job.checked(cfg)
@@ -113,7 +113,7 @@ def record_settings(trial: Trial, cfg: DictConfig) -> None:
 
 
 def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
-    """Run `task` on the composed `cfg` as a `trial` whose record is open, and leave its outcome.
+    """Run `task` on the composed `cfg` as a `trial` whose record is open, and store its outcome.
 
     Leaves config.yaml, the settings, in the trial's folder.
 
@@ -121,7 +121,7 @@ def carry_out(trial: Trial, task: Task, cfg: DictConfig) -> list[float]:
         The value of each objective.
 
     Raises:
-        SweepError: Something that a person can mend.
+        SweepError: An error that a person can mend.
         Stopped: The study wants no more steps.
     """
     started = time.perf_counter()
@@ -153,7 +153,7 @@ def _tell_elsewhere(trial: Trial) -> None:
 
 
 def _watched(trial: Trial) -> AbstractContextManager[None]:
-    """Within, the trial sees what its job logs to MLflow by itself, if its study watches a metric."""
+    """Have the trial see, in the block, what its job logs to MLflow by itself, if its study watches a metric."""
     if trial.goal.watch is None:
         return nullcontext()
     from sweep.record.watch import watching
@@ -162,12 +162,12 @@ def _watched(trial: Trial) -> AbstractContextManager[None]:
 
 
 def _undecorated(task: Task) -> Task:
-    """The job's own function, which `@sweep.Job` has put into one that records it."""
+    """Return the job's own function, without the recording that `@sweep.Job` adds to it."""
     return task.__wrapped__ if hasattr(task, "sweep_job") and hasattr(task, "__wrapped__") else task
 
 
 def _mask_passwords(folder: Path) -> None:
-    """Mask the storage's password in what Hydra has written of its config."""
+    """Mask the storage's password in the files that Hydra has written of its config."""
     for path in folder.glob("*.yaml"):
         text = path.read_text()
         if (masked := without_password(text)) != text:
@@ -175,7 +175,7 @@ def _mask_passwords(folder: Path) -> None:
 
 
 def _leave_terminal_to_sweeper() -> None:
-    """The sweeper has a line for each trial, and decides what Ctrl-C means; what a trial says goes to its train.log."""
+    """Log a trial to its train.log only, and ignore Ctrl-C: both the terminal and Ctrl-C are the sweeper's."""
     others = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     for logger in (logging.root, *others):  # libraries, such as Lightning, bring handlers of their own
         for handler in [one for one in logger.handlers if type(one) is logging.StreamHandler]:

@@ -1,7 +1,7 @@
 """The single run that `sweep.trial()` opens in a program that is not in a study and has no `@sweep.Job`.
 
-It ends with the job: when the program ends, or when Hydra has gone on to another job. It has failed if an error ended
-it. Hydra keeps that to itself until the program ends, so it is looked up where Hydra puts it.
+The run ends with the job: when the program ends, or when Hydra has gone on to another job. It has failed if an error
+ended the job. Hydra keeps that error until the program ends, so it is looked up where Hydra puts it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class _Open(NamedTuple):
     trial: Trial
     stack: ExitStack
     returned: JobReturn | None
-    """Where Hydra puts how the job ended."""
+    """The object in which Hydra puts how the job ended."""
     process: int
 
 
 _open: _Open | None = None
 _error: BaseException | None = None
-"""What ended the program, as Python reports it."""
+"""The exception that ended the program, as Python reports it."""
 
 
 def begin() -> Trial:
-    """Open a single run for the job that this process runs.
+    """Open a single run for the job that this process runs, and return its trial.
 
     Raises:
         SweepError: The record cannot be opened, or the settings cannot be recorded.
@@ -50,7 +50,7 @@ def begin() -> Trial:
 
     _watch()
     _end()
-    project.settle(sys.modules["__main__"])
+    project.settle_root(sys.modules["__main__"])
     job = Job(active_run=False)
     program, folder, overrides = Path(sys.argv[0]).stem or "python", Path.cwd(), []
     name = program
@@ -71,14 +71,14 @@ def begin() -> Trial:
 
 
 def is_over(trial: Trial) -> bool:
-    """Whether `trial` is of a single run whose job has ended, though the program goes on."""
+    """Return whether `trial` belongs to a single run whose job has ended, though the program goes on."""
     if _open is None or _open.trial is not trial or _open.returned is None:
         return False
     return _open.returned.status != JobStatus.UNKNOWN
 
 
 def _returned() -> JobReturn | None:
-    """Where Hydra will put how the job ended that this is called from, None if Hydra runs none."""
+    """Return the object in which Hydra will put how the calling job ended, None if Hydra runs none."""
     frame = sys._getframe().f_back
     while frame is not None:
         if frame.f_globals.get("__name__") == "hydra.core.utils":
@@ -91,7 +91,7 @@ def _returned() -> JobReturn | None:
 
 @functools.cache
 def _watch() -> None:
-    """See to it that the run is ended when the program ends, and that what ended the program is known then."""
+    """Have the run ended when the program ends, and the exception that ended the program noted."""
     reported = sys.excepthook
 
     def report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -104,7 +104,7 @@ def _watch() -> None:
 
 
 def _end() -> None:
-    """End the run that is open, as its job has ended."""
+    """End the open run in the way that its job ended."""
     global _open
     if _open is None or _open.process != os.getpid():
         return

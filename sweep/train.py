@@ -27,9 +27,9 @@ from sweep.arguments import check_training
 from sweep.digits import CONF
 from sweep.digits.job import DIGITS
 from sweep.errors import explain, print_whatever_comes
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 
-register()
+register_plugin()
 
 
 # Hydra warns of each callback that a config names, and a whitelist would forbid a person's own custom_search_space.
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process with what it registered for its end, but without freeing torch's objects one by one: 2 s."""
+    """End the process after its exit handlers, without freeing torch's objects one by one, which takes 2 s."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # Ctrl-C once more is for somebody in a hurry
     threading._shutdown()  # type: ignore[attr-defined]  # before those, as Python does; joblib's wait for it
     atexit._run_exitfuncs()

@@ -1,4 +1,4 @@
-"""For jobs with Hugging Face's Trainer: report each evaluation to the trial, and stop when the study wants no more.
+"""For jobs with Hugging Face's Trainer: report each evaluation to the trial, and stop when the study prunes it.
 
 trainer = Trainer(model, args, ..., callbacks=[ReportToTrial()])
 """
@@ -11,17 +11,17 @@ import sweep
 
 
 class ReportToTrial(TrainerCallback):
-    """Reports the metrics of each evaluation, `eval_loss` among them, with the number of optimizer steps so far.
+    """A callback that reports the metrics of each evaluation, with the number of optimizer steps so far.
 
-    Those that the job names are reported; all of them if it names none. A study that wants no more steps stops the
-    Trainer as EarlyStoppingCallback does: a checkpoint is saved, unless `save_strategy="no"`, and `train` returns. Once
-    the job's function has returned, its trial counts as pruned.
+    Reported are those that the job names, `eval_loss` among them if it does; all of them if it names none. A study that
+    wants no more steps stops the Trainer as EarlyStoppingCallback does: a checkpoint is saved, unless
+    `save_strategy="no"`, and `train` returns. Once the job's function has returned, its trial counts as pruned.
     """
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **facts: Any
     ) -> TrainerControl:
-        """Report to the trial."""
+        """Report the evaluation's metrics to the trial, and stop the Trainer if the study wants no more."""
         trial = sweep.trial()
         measured = facts["metrics"]
         wanted = trial.job.metrics or measured

@@ -1,4 +1,4 @@
-"""What a training job is given: its trial, to which it reports.
+"""The trial: the object to which a training job reports.
 
     trial = sweep.trial()
     for epoch in range(1, 11):
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
-"""The settings of a trial, in its folder and with its run in MLflow."""
+"""File with the settings of a trial, in its folder and with its run in MLflow."""
 
 _current: Trial | None = None
 
 
 class Trial:
-    """One training of a job: what the job reports to, logs to and keeps files with."""
+    """One training of a job, to which the job reports its metrics, and with which it logs facts and keeps files.
+
+    `folder` is where its files go; `number` and `study` are None outside of a study; `run.run_id` is the id of its run
+    in MLflow, None if nothing is recorded.
+    """
 
     def __init__(
         self,
@@ -53,7 +57,7 @@ class Trial:
         from sweep.study.handle import NoHandle
 
         self.goal = goal
-        """What the study, or the single run, is after."""
+        """The goal of the study, or of the single run."""
         self.folder = folder
         """The folder for the trial's files."""
         self.study = study
@@ -63,9 +67,9 @@ class Trial:
         self.run: Run = run or NoRun()
         """The record of this trial; one of which nothing is kept, where the record is switched off."""
         self.job = job
-        """What the job says about itself."""
+        """Description of the job."""
         self.name = name or (folder.name if number is None else f"trial-{number:03d}")
-        """What MLflow's pages call the trial."""
+        """Name of the trial in MLflow's pages."""
         self._handle: Handle = handle or NoHandle()
         self._step: int | None = None
         self._latest: dict[str, float] = {}
@@ -158,8 +162,8 @@ class Trial:
         """Record facts besides the settings and the metrics.
 
         Args:
-            params: What else was set, once each.
-            tags: What can be searched for in MLflow.
+            params: Other settings, each logged once.
+            tags: Texts by which runs can be searched in MLflow.
         """
         if params:
             self.run.log_params(params)
@@ -167,12 +171,12 @@ class Trial:
             self.run.log_tags({key: str(value) for key, value in tags.items()})
 
     def note(self, text: str) -> None:
-        """Tell the person who started the study, once, what the job did that is better done otherwise."""
+        """Show the person who started the study, once, a hint on how the job could do better."""
         log.warning("%s", text)
         self._handle.note(text)
 
     def note_unseen(self) -> None:
-        """Tell that the metric which the study watches has not been logged."""
+        """Show a hint that the metric which the study watches has not been logged."""
         watched = self.goal.watch
         if watched is not None and watched not in self._seen | self._latest.keys():
             logged = f"it logged {', '.join(sorted(self._seen))}" if self._seen else "it logged none"
@@ -181,11 +185,11 @@ class Trial:
             )
 
     def keep(self, path: str | Path) -> None:
-        """Keep a copy of the file at `path` with the trial's record."""
+        """Keep a copy of the file at `path` with the trial's run."""
         self.run.log_file(Path(path))
 
     def values(self, returned: Any) -> list[float]:
-        """The value of each objective, from what the job returned or else has reported last.
+        """Return the value of each objective, from the job's return value or else its last report.
 
         Raises:
             SweepError: There is not one number for each.
@@ -210,7 +214,7 @@ class Trial:
         return found
 
     def finish(self, values: Sequence[float]) -> None:
-        """Leave the trial's outcome; from here on it counts as finished, whatever dies.
+        """Store the trial's outcome; from here on it counts as finished, whatever process dies.
 
         Raises:
             Stopped: The trial has been taken over.
@@ -222,7 +226,7 @@ class Trial:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Within, this is what `sweep.trial()` gives."""
+        """Make this trial, in the block, the one that `sweep.trial()` returns."""
         global _current
         before, _current = _current, self
         try:
@@ -233,7 +237,7 @@ class Trial:
 
 
 def trial() -> Trial:
-    """The trial of the job that this process runs.
+    """Return the trial of the job that this process runs.
 
     Where there is none, in a program that is not in a study and has no `@sweep.Job`, the first call opens a single
     run, which ends with the job.
@@ -249,7 +253,7 @@ def trial() -> Trial:
 
 
 def as_number(value: Any) -> float | None:
-    """`value` as a float if it is a number, one of NumPy's or torch's included; else None."""
+    """Return `value` as a float if it is a number, also one of NumPy's or torch's; else None."""
     if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
         return None
     try:

@@ -28,7 +28,7 @@ from sweep import cli
 from sweep.digits import config
 from sweep.digits.datasets import MNISTConfig
 from sweep.digits.job import DIGITS
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 from sweep.plugin.workers import PRELOADED
 from sweep.record.tags import KIND_TAG
 
@@ -53,7 +53,7 @@ PROCESSES.set_forkserver_preload(
 
 _COUNTER = count()
 
-register()  # for what the tests compose themselves; where the package is installed, Hydra finds it by entry points
+register_plugin()  # for what the tests compose; where the package is installed, Hydra finds it by entry points
 
 MNIST_ROOT = Path(os.environ.get("SWEEP_DATA_ROOT", ROOT / "data"))
 

@@ -28,9 +28,9 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     from hydra.core.config_store import ConfigStore
 
-    from sweep.plugin.sweeper import register
+    from sweep.plugin.sweeper import register_plugin
 
-    register()
+    register_plugin()
     settings = {"x": 0.1, "epochs": 3, "seed": 0, "seconds": 0.01, "note": ""}
     ConfigStore.instance().store("fake_job", settings)
     main()

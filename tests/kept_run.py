@@ -39,5 +39,5 @@ def kept_digits(folder: Path, job: Config, seed: int = 0) -> KeptRun:
     torch.save(classifier.state_dict(), folder / WEIGHTS_FILE)
     (folder / CONFIG_FILE).write_text(config.to_yaml(job))
     kept = Predictions(*(tensor.numpy() for tensor in found[2:]))
-    predictions.save({"test": kept}, folder / PREDICTIONS_FILE)
+    predictions.save_predictions({"test": kept}, folder / PREDICTIONS_FILE)
     return KeptRun(folder, {"test/accuracy": found.accuracy}, digest=dataset.digest)

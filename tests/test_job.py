@@ -171,7 +171,7 @@ STUDY = ("-m", "hydra/sweeper=study", "hydra.sweeper.study_name=tiny", "hydra.sw
 
 
 def trials_of(project: Project) -> list[Any]:
-    found = storage.find(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    found = storage.stored_study(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
     assert found is not None
     return found.get_trials()
 

@@ -41,13 +41,13 @@ def test_the_root_is_that_of_the_job_wherever_it_is_started(tmp_path: Path) -> N
 
 
 def test_the_command_is_about_the_project_of_the_working_directory_else_about_this_checkout(tmp_path: Path) -> None:
-    project.settle_here()
+    project.settle_root_here()
     assert project.root() == ROOT
     os.environ[project.ROOT_VARIABLE] = ""
     (tmp_path / "below").mkdir()
     (tmp_path / "pyproject.toml").touch()
     os.chdir("below")
-    project.settle_here()
+    project.settle_root_here()
     assert project.root() == tmp_path
     assert project.task() is None
 

@@ -33,7 +33,7 @@ Made = Callable[..., Any]
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     """The sweeper of a command line, set up as Hydra does it, with its `arguments`."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as train.py does
-    sweeper.register()
+    sweeper.register_plugin()
     before = Singleton.get_state()
     with initialize_config_dir(str(ROOT / "conf")):
 
@@ -51,7 +51,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
 
         yield make
     Singleton.set_state(before)
-    sweeper.register()  # which that state does not hold
+    sweeper.register_plugin()  # which that state does not hold
 
 
 def refusal(made: Made, *overrides: str) -> str:

@@ -31,7 +31,7 @@ def journal(project: Project, name: str = "tiny") -> Path:
 
 
 def trials_of(project: Project, name: str = "tiny") -> list[FrozenTrial]:
-    found = storage.find(str(journal(project, name)), name)
+    found = storage.stored_study(str(journal(project, name)), name)
     return [] if found is None else found.get_trials()
 
 

@@ -325,9 +325,9 @@ def test_what_a_logged_model_would_run_is_told_without_loading_it(studied: Studi
     shutil.copytree(studied.model, tmp_path / "logged")
     (tmp_path / "logged" / file).parent.mkdir(exist_ok=True)
     (tmp_path / "logged" / file).write_bytes(made(content, studied))
-    assert exported.compare(studied.model, studied.model) == ""
+    assert exported.compare_models(studied.model, studied.model) == ""
     with pytest.raises(SweepError, match=r"^model/[^\n]+$") as refused:
-        exported.compare(tmp_path / "logged", studied.model)
+        exported.compare_models(tmp_path / "logged", studied.model)
     assert message in str(refused.value)
     assert not Path(CANARY).exists()
 
@@ -447,7 +447,7 @@ DAMAGED_PREDICTIONS: dict[str, bytes] = {
 def test_damaged_predictions_are_told_and_never_unpickled(tmp_path: Path, damage: str) -> None:
     (tmp_path / "predictions.npz").write_bytes(DAMAGED_PREDICTIONS[damage])
     with pytest.raises(SweepError, match=r"^predictions\.npz: it is damaged \("):
-        predictions.load(tmp_path / "predictions.npz", "test")
+        predictions.load_predictions(tmp_path / "predictions.npz", "test")
     assert not Path(CANARY).exists()
 
 
@@ -457,7 +457,7 @@ def test_predictions_that_unpack_to_more_than_anybody_has_are_not_unpacked(
     monkeypatch.setattr(predictions, "MOST_BYTES", 1000)
     (tmp_path / "predictions.npz").write_bytes(zipped(**WHOLE | {"test_labels": np.zeros(2000, np.int32)}))
     with pytest.raises(SweepError, match=r"^predictions\.npz: it is damaged \(unpacked it has [89],\d\d\d bytes\)$"):
-        predictions.load(tmp_path / "predictions.npz", "test")
+        predictions.load_predictions(tmp_path / "predictions.npz", "test")
 
 
 def test_a_report_leaves_damaged_predictions_and_such_as_are_not_what_was_recorded_out_and_says_so(
@@ -528,7 +528,7 @@ def test_what_confirm_writes_for_hydra_holds_settings_and_never_what_a_name_smug
 ) -> None:
     found = find_study("s")
     table = table_of(found._replace(name=name, tags=found.tags | {STUDY_TAG: name}), DIGITS)
-    (chosen,) = confirm.choose(table, 1)
+    (chosen,) = confirm.choose_trials(table, 1)
     run = chosen.row.run._replace(params={"seed": "0\nevil: 1"})
     chosen = chosen._replace(row=chosen.row._replace(run=run))
     monkeypatch.setattr(confirm, "folder_of", lambda _: tmp_path / "s")

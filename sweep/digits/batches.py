@@ -1,4 +1,4 @@
-"""From images in memory to what a network takes, a whole batch at a time.
+"""From images in memory to the input of a network, a whole batch at a time.
 
     uint8 (1, 28, 28)  ->  float in [0, 1]  ->  normalised  ->  flattened, for an MLP
 
@@ -34,12 +34,12 @@ class ImageTransform(nn.Module):
         self.flatten = flatten
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1] to what the network takes: (B, C*H*W) if flattened, else (B, C, H, W)."""
+        """Map images (B, C, H, W) in [0, 1] to the network's input: (B, C*H*W) if flattened, else (B, C, H, W)."""
         x = (images - self.mean).div_(self.std)
         return x.flatten(1) if self.flatten else x
 
     def inverse(self, x: Tensor) -> Tensor:
-        """What `forward` gave, back to (B, C, H, W) in [0, 1]."""
+        """Map a result of `forward` back to images (B, C, H, W) in [0, 1]."""
         return x.reshape(-1, *self.image_shape) * self.std + self.mean
 
 
@@ -47,9 +47,9 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
     """Images and labels in memory, indexed a whole batch at a time.
 
     Args:
-        data: On the device where the batches are wanted.
-        transform: What the network needs; None leaves images untouched, (B, C, H, W) in [0, 1].
-        shift: Move each image by up to this many pixels each way, at random, black coming in.
+        data: Images and labels on the device where the batches are wanted.
+        transform: The network's preprocessing; None leaves images untouched, (B, C, H, W) in [0, 1].
+        shift: Most pixels by which each image is shifted each way, at random, with black coming in.
     """
 
     def __init__(self, data: LabelledImages, transform: ImageTransform | None = None, shift: int = 0) -> None:
@@ -58,7 +58,7 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
         self.shift = shift
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images and labels (B,) at `indices` (B,)."""
+        """Return the images and labels (B,) at `indices` (B,)."""
         images = self.data.images.index_select(0, indices)  # six times as fast on the CPU as images[indices]
         if self.shift:
             images = shift_randomly(images, self.shift)
@@ -70,7 +70,7 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def shift_randomly(images: Tensor, pixels: int) -> Tensor:
-    """`images` (B, C, H, W), each moved by its own random -pixels to +pixels in both directions, padded with 0."""
+    """Return `images` (B, C, H, W), each shifted at random by up to `pixels` each way, padded with 0."""
     batch_size, _, height, width = images.shape
     # Every position a window can take, (B, C, 2*pixels+1, 2*pixels+1, H, W), without a copy.
     windows = F.pad(images, (pixels,) * 4).unfold(2, height, 1).unfold(3, width, 1)
@@ -79,7 +79,7 @@ def shift_randomly(images: Tensor, pixels: int) -> Tensor:
 
 
 class _Shuffled(Sampler[Tensor]):
-    """The indices of full batches in a new random order each epoch; what is left over waits for another epoch."""
+    """A sampler of full batches in a new random order each epoch; a rest waits for another epoch."""
 
     def __init__(self, num_images: int, batch_size: int, device: torch.device, seed: int) -> None:
         self.num_images = num_images
@@ -96,17 +96,17 @@ class _Shuffled(Sampler[Tensor]):
 
 
 def training_loader(batches: ImageBatches, batch_size: int, seed: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Shuffled batches of `batch_size`; the same `seed` gives the same order."""
+    """Return shuffled batches of `batch_size`; the same `seed` gives the same order."""
     sampler = _Shuffled(len(batches), batch_size, batches.data.labels.device, seed)
     return DataLoader(batches, sampler=sampler, batch_size=None)
 
 
 def evaluation_loader(batches: ImageBatches) -> DataLoader[tuple[Tensor, Tensor]]:
-    """All of `batches` once, in order."""
+    """Return all of `batches` once, in order."""
     indices = torch.arange(len(batches), device=batches.data.labels.device)
     return DataLoader(batches, sampler=indices.split(EVALUATION_BATCH_SIZE), batch_size=None)
 
 
 def to_device(data: LabelledImages, device: torch.device) -> LabelledImages:
-    """`data` on `device`; the very same tensors where they are there already."""
+    """Return `data` on `device`; the very same tensors if they are there already."""
     return LabelledImages(data.images.to(device), data.labels.to(device))

@@ -18,7 +18,7 @@ CONFIG_FILE = "config.yaml"
 
 
 class Classifier(nn.Sequential):
-    """The network with its preprocessing before it: takes images (B, C, H, W) in [0, 1], gives logits."""
+    """A network with its preprocessing before it: it takes images (B, C, H, W) in [0, 1] and returns logits."""
 
     transform: batches.ImageTransform
     network: nn.Module
@@ -28,13 +28,13 @@ class Classifier(nn.Sequential):
 
 
 def build_classifier(config: Config, mean: float = 0.0, std: float = 1.0) -> Classifier:
-    """The untrained classifier of `config`, which normalises by `mean` and `std`."""
+    """Return the untrained classifier of `config`, which normalises by `mean` and `std`."""
     transform = batches.ImageTransform(mean, std, config.data.image_shape, config.model.flatten)
     return Classifier(transform, config.model.build(config.data.image_shape, len(config.data.classes)))
 
 
 def load_classifier(folder: str | Path) -> Classifier:
-    """The trained classifier in `folder`, from the config.yaml and weights.pt that a trial left there.
+    """Return the trained classifier from the config.yaml and weights.pt that a trial left in `folder`.
 
     Nothing in the files is run: the settings are plain values, and the weights tensors.
 
@@ -52,10 +52,10 @@ def load_classifier(folder: str | Path) -> Classifier:
 
 
 def classifier_for(config: Config, weights: Mapping[str, torch.Tensor]) -> Classifier:
-    """The classifier of `config`, without numbers in it, into which the `weights` go.
+    """Return the classifier of `config` with these `weights`.
 
     Raises:
-        SweepError: They are another model's.
+        SweepError: The weights are another model's.
     """
     with torch.device("meta"):  # shapes only: what takes memory is no more than what the file holds
         classifier = build_classifier(config)
@@ -75,16 +75,16 @@ def _described(tensor: torch.Tensor | None) -> str:
 
 
 def load_config(folder: str | Path) -> Config:
-    """The settings in the config.yaml in `folder`.
+    """Return the settings in the config.yaml in `folder`.
 
     Raises:
-        SweepError: It is not there, is damaged, or its values are not allowed.
+        SweepError: The file is not there, is damaged, or its values are not allowed.
     """
     return read_config(Path(folder) / CONFIG_FILE)
 
 
 def read_config(path: Path) -> Config:
-    """The settings in the file at `path`; see `load_config`."""
+    """Return the settings in the file at `path`; see `load_config`."""
     try:
         return configs.from_yaml(path.read_bytes())
     except OSError as error:
@@ -94,16 +94,16 @@ def read_config(path: Path) -> Config:
 
 
 def load_weights(folder: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors in the weights.pt in `folder`, by name.
+    """Return the tensors in the weights.pt in `folder`, by name.
 
     Raises:
-        SweepError: It is not there, is damaged, or holds something else.
+        SweepError: The file is not there, is damaged, or holds something else.
     """
     return read_weights(Path(folder) / WEIGHTS_FILE)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in the file at `path`, by name; see `load_weights`."""
+    """Return the tensors in the file at `path`, by name; see `load_weights`."""
     try:
         with zipfile.ZipFile(path) as archive:  # stored as they are, or a small file could fill the memory
             if any(member.file_size != member.compress_size for member in archive.infolist()):
@@ -133,5 +133,5 @@ def _is_text(value: object) -> bool:
 
 
 def load_classes(folder: str | Path) -> tuple[str, ...]:
-    """The names of what the classifier in `folder` tells apart, in the order of its logits."""
+    """Return the names of the classes of the classifier in `folder`, in the order of its logits."""
     return load_config(folder).data.classes

@@ -1,6 +1,6 @@
 """The composed job as typed values: Hydra's YAML goes in, a checked Config comes out.
 
-Each group's settings are a dataclass beside what they set; `name` in the group's YAML says which.
+Each group's settings are a dataclass beside the code that uses them; `name` in the group's YAML chooses it.
 """
 
 import typing
@@ -23,12 +23,12 @@ GROUPS: dict[str, type] = {
 }
 
 LONGEST_EXPERIMENT = 200
-"""Bytes of an experiment's name, which is a folder's too."""
+"""Most bytes of an experiment's name, which is also a folder's."""
 
 MOST_THREADS = 1024
-"""More than any machine has cores; far more end the process."""
+"""More threads than any machine has cores; far more of them end the process."""
 
-NOT_OF_THE_JOB = ("hydra", "search", "output_dir")
+STEERING_KEYS = ("hydra", "search", "output_dir")
 """Top-level keys that steer Hydra or a study, not a training job."""
 
 
@@ -105,17 +105,17 @@ class Config:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The job that `overrides` make of conf/, for programs that are not Hydra's own.
+    """Return the job that `overrides` make of conf/, for programs that are not Hydra's own.
 
     Raises:
-        SweepError: As `parse` does; what Hydra itself raises of a key or a choice comes through.
+        SweepError: As in `parse`. Hydra's own errors of a key or a choice are raised as they are.
     """
     with hydra.initialize_config_dir(str(CONF)):
         return parse(hydra.compose("config", list(overrides)))
 
 
 def parse(cfg: DictConfig) -> Config:
-    """The job that Hydra composed, with every type and bound checked.
+    """Return the job that Hydra composed, with every type and bound checked.
 
     Raises:
         SweepError: A value is of the wrong type or not allowed.
@@ -123,7 +123,7 @@ def parse(cfg: DictConfig) -> Config:
     try:
         classes = {group: _class_named(base, str(cfg[group].name), group) for group, base in GROUPS.items()}
         schema = OmegaConf.create({group: OmegaConf.structured(cls) for group, cls in classes.items()})
-        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_OF_THE_JOB])
+        job = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in STEERING_KEYS])
         experiment = OmegaConf.select(job, "tracking.experiment")
         reads_as_text = experiment is None or isinstance(experiment, str)
         quoted = "that is no text to Hydra; in quotes it is: 'tracking.experiment=\"NAME\"'"
@@ -136,15 +136,15 @@ def parse(cfg: DictConfig) -> Config:
 
 
 def to_yaml(config: Config) -> str:
-    """`config` as YAML that `parse` reads back."""
+    """Return `config` as YAML that `parse` reads back."""
     return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
 
 
 def from_yaml(text: str | bytes) -> Config:
-    """What `to_yaml` wrote. It is data, whoever wrote it: nothing in it is resolved.
+    """Return the job from text that `to_yaml` wrote. It may be a stranger's, so nothing in it is resolved.
 
     Raises:
-        SweepError: It is damaged, holds an interpolation, or this version of the project does not allow the values.
+        SweepError: The text is damaged, holds an interpolation, or has values that this version does not allow.
     """
     found = plain_settings(text)
     for group in (*GROUPS, "tracking"):
@@ -153,17 +153,17 @@ def from_yaml(text: str | bytes) -> Config:
 
 
 def _class_named(base: type, name: str, group: str) -> type:
-    """The subclass of `base` whose `name` is Literal[`name`]."""
+    """Return the subclass of `base` whose `name` is Literal[`name`]."""
     classes = dict(_named_subclasses(base))
     require(name in classes, f"{group}.name", name, one_of(classes))
     return classes[name]
 
 
 def data_class(name: str) -> type[datasets.DataConfig]:
-    """The settings of the data set called `name`.
+    """Return the class with the settings of the data set called `name`.
 
     Raises:
-        SweepError: There is none.
+        SweepError: There is no such data set.
     """
     return _class_named(datasets.DataConfig, name, "data")
 

@@ -1,4 +1,4 @@
-"""A data set as it is used: read once, checked, split, and kept in memory for the trials that follow."""
+"""Data sets ready for use: read once, checked, split, and kept in memory for the trials that follow."""
 
 import dataclasses
 import functools
@@ -17,27 +17,30 @@ from sweep.digits.datasets import ROOT_VARIABLE, DataConfig, IDXConfig, Labelled
 
 
 class Splits(NamedTuple):
-    """A data set as it is used: to train on, to choose by, to report on."""
+    """A data set's three splits: to train on, to choose by, to report on."""
 
     train: LabelledImages
     val: LabelledImages
-    """Held out from the training images; empty unless `data.validation` is above 0."""
+    """Images held out from the training set; empty unless `data.validation` is above 0."""
     test: LabelledImages
 
 
 class DataSet(NamedTuple):
-    """A data set in memory, with what is needed to use and to name it."""
+    """A data set in memory, with its name and statistics."""
 
     splits: Splits
     mean: float
-    """Of the training images' pixels, in [0, 1]."""
+    """Mean of the training images' pixels, in [0, 1]."""
     std: float
+    """Standard deviation of the same pixels."""
     digest: str
     """The first 16 hex digits of the SHA-256 of all images and labels."""
 
 
 def load(config: DataConfig) -> DataSet:
-    """The data set of `config`, prepared, read and checked; kept in memory for the trials that follow in this process.
+    """Return the data set of `config`, read and checked.
+
+    It is kept in memory for the trials that follow in this process.
 
     Raises:
         SweepError: See `DataConfig.prepare`; or it is not fit to train on, or has too few images for the settings.
@@ -50,10 +53,11 @@ def load(config: DataConfig) -> DataSet:
     return dataset
 
 
-def here(config: DataConfig) -> DataConfig:
-    """`config` of a run made elsewhere or earlier: in SWEEP_DATA_ROOT if its data belong there, or where they lay then.
+def with_local_root(config: DataConfig) -> DataConfig:
+    """Return `config`, of a run made elsewhere or earlier, with a root where the data lie here.
 
-    To SWEEP_DATA_ROOT belong torchvision's data sets, and those of one's own whose YAML names it as their root.
+    That is SWEEP_DATA_ROOT for torchvision's data sets, and for those of one's own whose YAML names it as their root;
+    else the root that the run had.
     """
     root = os.environ.get(ROOT_VARIABLE)
     if not root or not (isinstance(config, IDXConfig) or ROOT_VARIABLE in _default_root(config.name)):
@@ -63,7 +67,7 @@ def here(config: DataConfig) -> DataConfig:
 
 
 def _default_root(name: str) -> str:
-    """The root in the YAML of the data set called `name`, as it is written; empty if there is none."""
+    """Return the root in the YAML of the data set called `name`, as it is written; empty if there is none."""
     path = CONF / "data" / f"{name}.yaml"
     written = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else {}
     return str(written.get("root", "")) if isinstance(written, dict) else ""
@@ -93,10 +97,10 @@ def _load(config: DataConfig) -> DataSet:
 
 
 def _read(config: DataConfig) -> tuple[LabelledImages, LabelledImages]:
-    """The training set and the test set of `config`, checked.
+    """Return the training set and the test set of `config`, checked.
 
     Raises:
-        SweepError: They cannot be read, or are not what `config` says.
+        SweepError: The files cannot be read, or their content is not what `config` says.
     """
     try:
         config.prepare()
@@ -114,15 +118,15 @@ def _read(config: DataConfig) -> tuple[LabelledImages, LabelledImages]:
 
 
 def _sources(config: DataConfig) -> tuple[str, str]:
-    """What to call the training set and the test set in an error: by their files where those are known."""
+    """Return names of the training set and the test set for errors: their files where those are known."""
     return config.files if len(config.files) == 2 else ("the training set", "the test set")
 
 
 def _checked(config: DataConfig, source: str, images: Tensor, labels: Tensor) -> LabelledImages:
-    """`images` with one of the classes for each of them, as int64.
+    """Return `images` and `labels` as a data set, if each image has one of the classes.
 
     Raises:
-        SweepError: That is not what they are; it calls them `source`.
+        SweepError: They are none; the error calls them `source`.
     """
 
     def require_that(condition: bool, is_so: str, wanted: str) -> None:
@@ -155,7 +159,7 @@ def _type_and_range(values: Tensor) -> str:
 
 
 def _mean_and_std(images: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of uint8 `images` over all pixels, on the scale of 0 to 1."""
+    """Return mean and standard deviation of uint8 `images` over all pixels, on the scale of 0 to 1."""
     counts = torch.bincount(images.flatten(), minlength=256).double()
     share = counts / counts.sum()
     value = torch.arange(256, dtype=torch.float64) / 255

@@ -33,7 +33,7 @@ ROOT_VARIABLE = "SWEEP_DATA_ROOT"
 
 
 class LabelledImages(NamedTuple):
-    """A set of images and what they show."""
+    """Images with the classes of what they show."""
 
     images: Tensor
     """(N, C, H, W), uint8, 0 is black."""
@@ -43,7 +43,7 @@ class LabelledImages(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(ABC):
-    """What is common to all data sets; a subclass for each."""
+    """The settings that all data sets have; each data set is a subclass."""
 
     name: str  # a Literal in each subclass
     """What data=NAME chooses."""
@@ -63,9 +63,9 @@ class DataConfig(ABC):
     image_shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     files: ClassVar[tuple[str, ...]] = ()
-    """The file in `root` that holds the training set, and the one that holds the test set, for errors to name."""
+    """Names of the files in `root` with the training set and the test set, for errors to name."""
     origin: ClassVar[str]
-    """The address the data set comes from."""
+    """Address that the data set comes from."""
 
     def __post_init__(self) -> None:
         if "://" not in self.root:
@@ -77,14 +77,14 @@ class DataConfig(ABC):
         require(0 <= self.shift <= most, "data.shift", self.shift, f"must be 0 or more and at most {most} pixels")
 
     def is_there(self) -> bool:
-        """Whether `root` has all of the files."""
+        """Return whether `root` has all of the files."""
         return all((Path(self.root) / file).is_file() for file in self.files)
 
     def prepare(self) -> None:
-        """Get the files on disk and check them; nothing to do where they are built in.
+        """Get the files on disk and check them; do nothing for a data set that is built in.
 
         Raises:
-            SweepError: They can be neither found nor downloaded, or one is damaged.
+            SweepError: The files can be neither found nor downloaded, or one is damaged.
         """
         for file in self.files:
             if not (Path(self.root) / file).is_file():
@@ -95,15 +95,15 @@ class DataConfig(ABC):
 
     @abstractmethod
     def read(self) -> tuple[LabelledImages, LabelledImages]:
-        """The training set and the test set, after `prepare`; `load` checks them."""
+        """Return the training set and the test set, once `prepare` has been called; `load` checks them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IDXConfig(DataConfig):
-    """A data set of torchvision's that comes in MNIST's four files."""
+    """A torchvision data set that comes in MNIST's four files."""
 
     torchvision_name: ClassVar[str]
-    """Of its class in torchvision.datasets."""
+    """Name of the class in torchvision.datasets."""
     checksums: ClassVar[dict[str, str | None]]
     """MD5 of each file as it lies in `folder`, None where only the size is known."""
 
@@ -112,13 +112,15 @@ class IDXConfig(DataConfig):
 
     @property
     def folder(self) -> Path:
-        """Where torchvision looks for the files, and where they are unpacked and downloaded to."""
+        """The folder in which torchvision looks for the files, to which they are unpacked and downloaded."""
         return Path(self.root) / self.torchvision_name / "raw"
 
     def is_there(self) -> bool:
+        """Return whether all four files are found, unpacked, with their checksums."""
         return all(self._path(file).is_file() for file in self.checksums)
 
     def prepare(self) -> None:
+        """Find, unpack or download the four files, and check them."""
         if not self.is_there():
             self._fetch()
         for file, checksum in self.checksums.items():
@@ -130,10 +132,11 @@ class IDXConfig(DataConfig):
                 )
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
+        """Return the training set and the test set, mapped into memory."""
         return self._map("train", self.num_train), self._map("t10k", self.num_test)
 
     def _map(self, prefix: str, num_images: int) -> LabelledImages:
-        """The files' own bytes after their headers, mapped: processes that read them share one copy in memory."""
+        """Return the bytes after the files' headers, mapped, so that processes share one copy in memory."""
         files = (self._path(f"{prefix}-images-idx3-ubyte"), self._path(f"{prefix}-labels-idx1-ubyte"))
         images, labels = (
             torch.from_file(str(file), shared=False, size=self._size_of(file.name), dtype=torch.uint8) for file in files
@@ -146,12 +149,12 @@ class IDXConfig(DataConfig):
         return getattr(torchvision.datasets, self.torchvision_name)
 
     def _places(self) -> tuple[Path, ...]:
-        """The folders in which people put files that they fetched by hand, or that `root` itself may be."""
+        """Return the folders in which people put files that they fetched by hand, or that `root` may be."""
         root = Path(self.root)
         return self.folder, root, root / self.torchvision_name, root / "raw"
 
     def _path(self, file: str) -> Path:
-        """Where `file` is; outside of `folder` it is known by its checksum alone, for other data have these names."""
+        """Return the path of `file`; outside of `folder` its checksum identifies it, as others have its name."""
         expected = self.folder / file
         if not expected.is_file() and self.checksums[file] is not None:
             for path in (place / file for place in self._places()):
@@ -165,7 +168,7 @@ class IDXConfig(DataConfig):
         return IMAGES_HEADER + num_images * height * width if "images" in file else LABELS_HEADER + num_images
 
     def _fetch(self) -> None:
-        """Unpack what is here packed, download what is not, and move each finished file into place; under a lock."""
+        """Unpack packed files that are here, download the others, and move each into place; under a lock."""
         torchvision_class = self._torchvision_class()
         root = Path(self.root)
         lock = root / f".{self.name}.lock"
@@ -195,7 +198,7 @@ class IDXConfig(DataConfig):
             ) from error
 
     def _unpack(self, folder: Path) -> list[Path]:
-        """Unpack into `folder` each file that is missing and lies packed in one of `_places`, known by its checksum."""
+        """Unpack into `folder` each missing file that lies packed in one of `_places`, known by its checksum."""
         unpacked = []
         for file in (file for file in self.checksums if not self._path(file).is_file()):
             contents = (self._content(packed, file) for packed in self._named(f"{file}.gz"))
@@ -205,7 +208,7 @@ class IDXConfig(DataConfig):
         return unpacked
 
     def _content(self, packed: Path, file: str) -> bytes | None:
-        """`file` as it lies in `packed`, None unless either has its known checksum."""
+        """Return the content of `file` from `packed`, None unless either has its known checksum."""
         try:
             with gzip.open(packed) as source:
                 content = source.read(self._size_of(file) + 1)
@@ -220,11 +223,11 @@ class IDXConfig(DataConfig):
             os.replace(file, self.folder / file.name)
 
     def _named(self, name: str) -> list[Path]:
-        """The files of this name where people put them."""
+        """Return the files of this name in the places where people put them."""
         return [path for place in self._places() if (path := place / name).is_file()]
 
     def _unknown(self) -> str:
-        """Which files have the right names but were not taken, in words for an error."""
+        """Return, as text for an error, the files that have the right names but other contents."""
         missing = [file for file in self.checksums if not self._path(file).is_file()]
         unknown = [str(path) for file in missing for path in self._named(file) + self._named(f"{file}.gz")]
         return f" (not its own, by size and checksum: {', '.join(unknown)})" if unknown else ""
@@ -274,6 +277,7 @@ class DigitsConfig(DataConfig):
     origin: ClassVar[str] = "https://archive.ics.uci.edu/dataset/80"
 
     def read(self) -> tuple[LabelledImages, LabelledImages]:
+        """Return the training set and the test set, scaled to 28x28 pixels."""
         from sklearn.datasets import load_digits  # takes two seconds that the other data sets need not wait
 
         bundled = load_digits()

@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 from sweep.arguments import Parser
 from sweep.digits import handwriting, predict
 from sweep.digits.classifier import Classifier
-from sweep.errors import SweepError, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line
 from sweep.record.connect import connect
 from sweep.results import best
 
@@ -27,19 +27,19 @@ HOST = "127.0.0.1"
 PORT = 8128
 
 MOST_BYTES, MOST_PIXELS = 2**20, 2**20
-"""Of a drawing; the page sends a few thousand bytes, and 78,400 pixels."""
+"""Largest drawing; the page sends a few thousand bytes, and 78,400 pixels."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep draw`."""
     parser = Parser("draw", __doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the page ({PORT}); 0 for any that is free")
     best.add_choice(parser)
     options = parser.parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
-        run = predict.choose(options)
-        classifier = predict.load(run)
+        run = predict.choose_run(options)
+        classifier = predict.load_reader(run)
         listening = _listen(options.port)
     name, note = predict.describe(run, options.model), predict.doubt(run)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it has a line for each stroke
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    """A socket on `port` of this machine alone.
+    """Return a socket on `port` that only this machine can reach.
 
     Raises:
         SweepError: The port is taken, or is none.
@@ -68,7 +68,10 @@ def _listen(port: int) -> socket.socket:
 
 
 def make_app(classifier: Classifier, name: str, note: str = "") -> Flask:
-    """The page and what it asks: drawings read by `classifier`, which the page calls `name`, with a `note` on it."""
+    """Return the web app: a page to draw on, whose drawings `classifier` reads.
+
+    The page shows the model's `name` and the `note`.
+    """
     app = Flask("sweep", static_folder=None, template_folder=str(Path(__file__).parent))
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     # A page from elsewhere whose own name has been made to lead here is not to be answered (DNS rebinding).
@@ -80,7 +83,7 @@ def make_app(classifier: Classifier, name: str, note: str = "") -> Flask:
 
     @app.post("/predict")
     def answer() -> dict[str, Any]:
-        """A drawing as PNG; gives each digit's probability, and the 28x28 grey levels that the model saw."""
+        """Return each digit's probability for a drawing (PNG), and the 28x28 grey levels that the model saw."""
         if request.mimetype != "image/png":
             abort(415, "send a drawing as image/png")
         try:
@@ -88,11 +91,11 @@ def make_app(classifier: Classifier, name: str, note: str = "") -> Flask:
         except SweepError as error:
             abort(400, str(error))
         try:
-            reading = predict.read(classifier, image, "the drawing")
+            reading = predict.read_digit(classifier, image, "the drawing")
         except SweepError as error:
             abort(422, str(error))
         return {
-            "words": predict.in_words(reading),
+            "words": predict.reading_in_words(reading),
             "probabilities": reading.probabilities.tolist(),
             "seen": (255 * reading.seen.flatten()).round().int().tolist(),
         }

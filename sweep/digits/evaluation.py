@@ -1,4 +1,4 @@
-"""How a trained model did on each image that was held out, and what a study's report shows of the best one."""
+"""How a trained model did on each held-out image, and what a study's report shows of the best one."""
 
 import csv
 import hashlib
@@ -19,13 +19,13 @@ MOST_MISTAKES = 24
 
 
 def per_example(kept: Kept, metric: str) -> PerExample | None:
-    """Which of the images that `metric` was measured on were classified correctly.
+    """Return whether each image that `metric` was measured on was classified correctly.
 
     Returns:
         None where `metric` is no accuracy, or the run has kept no predictions on those images.
 
     Raises:
-        SweepError: They are damaged.
+        SweepError: The predictions are damaged.
     """
     split, _, quantity = metric.partition("/")
     found = _predictions(kept, split) if quantity == "accuracy" else None
@@ -36,7 +36,10 @@ def per_example(kept: Kept, metric: str) -> PerExample | None:
 
 
 def sections(kept: Kept) -> Iterator[Section]:
-    """What the model of a run gets wrong on the test set; nothing where it has kept no predictions."""
+    """Yield what the report shows of a run's test set: accuracy by class, confusions, the surest mistakes.
+
+    There is nothing if the run has kept no predictions.
+    """
     title = f"{kept.name} on the test set"
     try:
         found = _predictions(kept, "test")
@@ -71,7 +74,7 @@ def sections(kept: Kept) -> Iterator[Section]:
 def _predictions(kept: Kept, split: str) -> Predictions | None:
     path = kept.file(PREDICTIONS_FILE)
     try:
-        return None if path is None else predictions.load(path, split)
+        return None if path is None else predictions.load_predictions(path, split)
     except MissingPredictionsError:
         return None
 
@@ -90,12 +93,12 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _mistakes(found: Predictions, settings: datasets.DataConfig, digest: str) -> Figure:
-    """The picture of the surest mistakes, from the images that are here.
+    """Return the picture of the surest mistakes, with the images found on this machine.
 
     Raises:
         SweepError: Those are not what the run was trained and evaluated on.
     """
-    dataset = data.load(data.here(settings))
+    dataset = data.load(data.with_local_root(settings))
     if dataset.digest != digest:
         raise SweepError(f"data.root={settings.root}: {settings.name} is not what the trial was trained on")
     if not np.array_equal(found.labels, dataset.splits.test.labels.numpy()):
@@ -106,9 +109,9 @@ def _mistakes(found: Predictions, settings: datasets.DataConfig, digest: str) ->
 
 
 def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figure:
-    """The confusion matrix (num_classes, num_classes) as a picture: rows by class, columns by prediction.
+    """Draw the confusion matrix (num_classes, num_classes): rows by class, columns by prediction.
 
-    Drawn here, since scikit-learn's own picture leaves the mistakes of a good model no colour beside the diagonal.
+    scikit-learn's own picture leaves the mistakes of a good model no colour beside the diagonal.
     """
     size = max(4.5, 0.55 * len(classes) + 1.5)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -139,7 +142,7 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str]) -> Figu
 
 
 def draw_mistakes(mistakes: Sequence[Mistake], images: NDArray[np.uint8], classes: Sequence[str]) -> Figure:
-    """The images (N, C, H, W) of `mistakes`, each with its class and the prediction."""
+    """Draw the images (N, C, H, W) of `mistakes`, each with its class and the prediction."""
     num_columns = min(6, max(1, len(mistakes)))
     num_rows = max(1, math.ceil(len(mistakes) / num_columns))
     figure = Figure(figsize=(max(4.5, 1.5 * num_columns), 1.95 * num_rows + 0.5), layout="constrained")

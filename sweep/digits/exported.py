@@ -1,7 +1,7 @@
-"""Whether a model as MLflow keeps it is the one that its weights make here, seen without loading it.
+"""Whether the model that MLflow keeps is the one that its weights make here, checked without loading it.
 
 Loading an exported program runs what is in it: pickles, if there are any, and in any case its expressions, which torch
-evaluates as Python. So a stranger's is never loaded to look at it; what it is made of is compared with one made here.
+evaluates as Python. So a stranger's program is never loaded; its parts are compared with those of one made here.
 """
 
 import json
@@ -18,16 +18,16 @@ from sweep import SweepError, in_one_line, plain_yaml
 SETTINGS = "MLmodel"
 PROGRAM = "data/model.pt2"
 OF_DOWNLOAD = "registered_model_meta"
-"""A file that MLflow adds when it downloads a model."""
+"""File that MLflow adds when it downloads a model."""
 SAMPLES = "data/sample_inputs/model.pt"
 GRAPH = "models/model.json"
 OF_THE_ARCHIVE = ".data/serialization_id"
-"""A record that is another each time, and that nobody reads."""
+"""Record that differs each time, and that nobody reads."""
 MOST_GRAPH_BYTES = 2**26
 
 
-def compare(logged: Path, ours: Path) -> str:
-    """See that the model in the folder `logged` runs nothing that the one in `ours` does not, and has its weights.
+def compare_models(logged: Path, ours: Path) -> str:
+    """Check that the model in the folder `logged` runs nothing that the one in `ours` does not, and has its weights.
 
     Returns:
         Why they may nevertheless not be the same, and so `logged` is better not loaded; empty if they are.
@@ -56,7 +56,7 @@ def compare(logged: Path, ours: Path) -> str:
 
 
 def _flavors(folder: Path) -> dict[str, dict[str, Any]]:
-    """What MLmodel says of how to load the model."""
+    """Return what MLmodel says about loading the model."""
     try:
         found = plain_yaml((folder / SETTINGS).read_bytes())
     except (SweepError, OSError) as error:
@@ -102,7 +102,7 @@ def _differ(at: str, theirs: PT2ArchiveReader, mine: PT2ArchiveReader, name: str
 
 
 def _require_plain(at: str, reader: PT2ArchiveReader, name: str) -> None:
-    """See that a record which need not be the same holds nothing but tensors, or JSON."""
+    """Check that a record which may differ holds nothing but tensors, or JSON."""
     try:
         if _size(reader, name) > MOST_GRAPH_BYTES:
             raise ValueError(f"{_size(reader, name):,} bytes")
@@ -118,7 +118,7 @@ def _require_plain(at: str, reader: PT2ArchiveReader, name: str) -> None:
 
 
 def _graph(reader: PT2ArchiveReader) -> Any:
-    """The program but for where its lines come from, and for whether cuDNN was on, which a CPU does not ask."""
+    """Return the program without the origin of its lines, and without cuDNN's setting, which a CPU does not use."""
     return _without_origin(json.loads(reader.read_bytes(GRAPH)))
 
 

@@ -1,4 +1,4 @@
-"""Handwriting as people have it, made into an image like those a digit reader was trained on.
+"""Preparation of handwriting: from a photo, scan or drawing to an image like MNIST's, for a digit reader.
 
     image file  ->  grey  ->  ink  ->  the digit's own ink, cropped  ->  20x20  ->  28x28, centred by mass
 
@@ -25,29 +25,29 @@ from sweep.digits.ink import Grey, find_ink
 from sweep.digits.segmentation import find_digit
 
 FIELD, BOX = 28, 20
-"""Sides of the image that comes out and of the box that the digit fits, in pixels."""
+"""Sides, in pixels, of the resulting image and of the box that the digit fits."""
 
 CENTRE = 14
-"""The row and the column, counted from 0, that the centre of mass is rounded to, as it is in all of MNIST's images."""
+"""Row and column, from 0, that the centre of mass is rounded to, as in all of MNIST's images."""
 
 FORMATS = ("PNG", "JPEG")
-"""What is opened at all: Pillow's other readers hand a stranger's bytes to old libraries and to programs."""
+"""File formats that are opened; Pillow's other readers hand a stranger's bytes to old libraries and programs."""
 
 MOST_PIXELS = 64_000_000
-"""Of an image, so many as the largest that phones take by themselves; reading it takes half a gigabyte."""
+"""Most pixels of an image, as many as phones take by default; reading it takes half a gigabyte."""
 
 LONGEST = 1000
-"""Pixels on the longer side of an image, above which it is reduced; a digit needs 20 of them."""
+"""Longer side of an image, in pixels, above which it is reduced; a digit needs 20 of them."""
 
 THIN, USUAL = 0.08, 0.11
 """Widths of strokes as shares of the digit's size: 95 of 100 of MNIST's are above the first, half above the second."""
 
 
 def prepare(image: Image.Image) -> Tensor:
-    """A picture of one digit, as MNIST's makers would have prepared it.
+    """Return a picture of one digit prepared as MNIST's makers would have done.
 
     Args:
-        image: Of any size and kind; dark ink on light ground or the other way round, or on a transparent one.
+        image: An image of any size and kind; dark ink on light ground or the other way round, or on a transparent one.
 
     Returns:
         (1, 28, 28) in [0, 1], 0 for the ground and 1 for the ink.
@@ -65,15 +65,15 @@ def prepare(image: Image.Image) -> Tensor:
 
 
 def open_image(file: Path | IO[bytes], name: str, most_pixels: int = MOST_PIXELS) -> Image.Image:
-    """The image in `file`, upright, with all of its pixels read; of several in one file the first.
+    """Return the image in `file`, upright, with all of its pixels read; of several in one file the first.
 
     Args:
-        file: Where it is; what is in it decides, not what it is called.
-        name: What to call it in an error.
+        file: The file; its content decides the format, not its name.
+        name: Name of the image in errors.
         most_pixels: How many it may have; they are counted before any is read.
 
     Raises:
-        SweepError: It is not there, is of another kind than FORMATS or too large, or is not a whole image.
+        SweepError: The file is not there, is in none of the FORMATS, too large, or not a whole image.
     """
     try:
         with warnings.catch_warnings():
@@ -100,7 +100,7 @@ def open_image(file: Path | IO[bytes], name: str, most_pixels: int = MOST_PIXELS
 
 
 def _grey(image: Image.Image) -> Grey:
-    """(H, W) from 0 to 1, at most LONGEST on either side; what is transparent is as the ground around the ink."""
+    """Return grey levels (H, W), 0 to 1, at most LONGEST on either side; what is transparent shows the ground."""
     # Reduced as early as can be, for what follows takes several times the memory.
     if image.mode.startswith("I;"):
         image = image.convert("I")
@@ -122,7 +122,7 @@ def _grey(image: Image.Image) -> Grey:
 
 
 def _on_ground(grey: Grey, alpha: Grey) -> Grey:
-    """What is seen of `grey` through `alpha`, on a ground that sets it off."""
+    """Return `grey` as seen through `alpha`, on a ground that sets it off."""
     seen = grey[alpha > 0.5]
     if not seen.size:
         return np.zeros_like(grey)
@@ -133,7 +133,7 @@ def _on_ground(grey: Grey, alpha: Grey) -> Grey:
 
 
 def _crop(ink: Grey) -> Grey:
-    """`ink` without the empty rows and columns around it, the strongest at 1."""
+    """Return `ink` without the empty rows and columns around it, scaled to a maximum of 1."""
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # A few pixels are darker than the pen is.
@@ -141,20 +141,20 @@ def _crop(ink: Grey) -> Grey:
 
 
 def _resize(ink: Grey, longest: int) -> Grey:
-    """`ink` (H, W) with its longer side scaled to `longest` pixels, without aliasing."""
+    """Return `ink` (H, W) with its longer side scaled to `longest` pixels, without aliasing."""
     scale = longest / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     return np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _stroke_width(ink: Grey) -> float:
-    """How wide the strokes of `ink` (H, W) are on average, in pixels: twice their area by their outline's length."""
+    """Return the mean width of the strokes of `ink` (H, W), in pixels: twice the area by the outline's length."""
     dy, dx = np.gradient(np.pad(ink, 1))
     return float(2 * ink.sum() / np.hypot(dy, dx).sum())
 
 
 def _thickened(ink: Grey, radius: float) -> Grey:
-    """`ink` (H, W) as a pen would leave it whose point is larger by `radius`, in pixels."""
+    """Return `ink` (H, W) as written by a pen with a point larger by `radius` pixels."""
     reach = round(radius)
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     thick = ndimage.maximum_filter(np.pad(ink, reach), footprint=y * y + x * x <= radius * radius)
@@ -162,7 +162,7 @@ def _thickened(ink: Grey, radius: float) -> Grey:
 
 
 def _centred(ink: Grey) -> Grey:
-    """`ink` (H, W), up to 20x20, in 28x28 with its centre of mass in the middle, all of it inside."""
+    """Return `ink` (H, W), up to 20x20, in 28x28 with its centre of mass in the middle, all of it inside."""
     field = np.zeros((FIELD, FIELD), dtype=np.float32)
     place = tuple(
         slice(start := int(np.clip(round(CENTRE - mass), 0, FIELD - side)), start + side)

@@ -1,4 +1,4 @@
-"""What `python sweep/train.py --help` shows: the commands, and each setting with its value and its meaning.
+"""The text of `python sweep/train.py --help`: the commands, and each setting with its value and its meaning.
 
 The meanings are the docstrings under the fields of the settings' classes, and else the comments of conf/. They are read
 from the files: importing the classes would import torch, which takes seconds.
@@ -25,7 +25,7 @@ CLASSES = {
     "tracking": "config.py",
     "": "config.py",
 }
-"""Where the settings of each group have their class; of those in no group under the empty name."""
+"""File with the class of each group's settings; under the empty name that of settings in no group."""
 
 WIDTH = 79
 COLUMN = 34
@@ -43,12 +43,12 @@ What can be done afterwards: sweep --help. Hydra's own options: --hydra-help."""
 class _Class(NamedTuple):
     bases: list[str]
     choice: str | None
-    """What `name` is in the YAML of this class."""
+    """The value of `name` in the YAML that chooses this class."""
     meanings: dict[str, str]
 
 
 def text(config: DictConfig) -> str:
-    """The whole of it for a job as composed, at most WIDTH wide."""
+    """Return the whole help for a job as composed, at most WIDTH wide."""
     sweeper = CONF / "hydra" / "sweeper"
     files = (STUDY, sweeper / "optuna.yaml")
     is_grid = "max_batch_size" in config.hydra.sweeper
@@ -109,14 +109,14 @@ def _settings(config: DictConfig) -> Iterator[tuple[str, str]]:
 
 
 def _of_files(paths: Sequence[Path], values: Any, prefix: str) -> list[tuple[str, str]]:
-    """The settings at the top of YAML files, each with its comment; a later file's goes before an earlier one's."""
+    """Return the settings at the top of YAML files with their comments; later files override earlier ones."""
     comments = {key: comment for path in paths for key, comment in _comments(path).items()}
     keys = [key for key in values if key not in ("_target_", "defaults", "sampler", "pruner", "study")]
     return [(_typed(f"{prefix}{key}", _raw(values, key)), comments.get(str(key), "")) for key in keys]
 
 
 def _raw(config: Any, key: Any) -> Any:
-    """A value; None where it is put together from others, or is a mapping, which its meaning has to tell."""
+    """Return a value; None for a mapping, and for a value composed of others, which its meaning explains."""
     if OmegaConf.is_interpolation(config, key) or OmegaConf.is_dict(config[key]):
         return None
     value = config[key]
@@ -124,7 +124,7 @@ def _raw(config: Any, key: Any) -> Any:
 
 
 def _typed(key: str, value: Any) -> str:
-    """KEY=VALUE as a shell takes it."""
+    """Return KEY=VALUE as typed in a shell."""
     if value is None:
         return key
     words = str(value).lower() if isinstance(value, bool) else str(value)
@@ -136,16 +136,16 @@ def _choices(folder: Path) -> list[str]:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """What stands behind each value of a YAML file."""
+    """Return the comment behind each value of a YAML file, by key."""
     return dict(re.findall(r"^ *(\w+):[^#\n]*# (.*)$", path.read_text(), re.MULTILINE))
 
 
 def _meanings(file: str, name: str) -> dict[str, str]:
-    """The docstrings of a class's fields, those of its bases included, by field.
+    """Return the docstrings of a class's fields, including those of its bases, by field.
 
     Args:
-        file: In sweep/.
-        name: Of the class, or what its field `name` must be.
+        file: File in sweep/digits/.
+        name: Name of the class, or the value of its field `name`.
     """
     classes = {}
     for node in ast.parse((Path(__file__).parent / file).read_text()).body:

@@ -1,4 +1,4 @@
-"""Ink told from its ground, in grey images of handwriting: photographs, screenshots and drawings."""
+"""Separation of ink from its ground, in grey images of handwriting: photographs, screenshots and drawings."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from sweep import SweepError
 Grey = NDArray[np.float32]
 
 INK = 0.25
-"""The share of the strongest ink above which a pixel is ink: shadows and what JPEG leaves around a stroke are below."""
+"""Share of the strongest ink above which a pixel is ink: shadows and JPEG artefacts around a stroke are below."""
 
 LEAST_CONTRAST = 0.05
 """Ink differs from paper by at least this share of the way from black to white, and by NOISE times the noise."""
@@ -17,14 +17,14 @@ LEAST_CONTRAST = 0.05
 NOISE = 6.0
 
 NOISY = INK / 4
-"""The noise, as a share of the strongest ink, above which an image is smoothed; a small one would lose by it."""
+"""Noise, as a share of the strongest ink, above which an image is smoothed; a small image would lose by it."""
 
 RIM = 0.06
-"""The share of the strongest ink above which a pixel beside ink belongs to it, as the pale outline of a stroke."""
+"""Share of the strongest ink above which a pixel beside ink belongs to it, as the pale outline of a stroke."""
 
 
 def find_ink(grey: Grey) -> Grey:
-    """How much each pixel of `grey` (H, W) differs from the ground, the way that ink does; 0 where there is none.
+    """Return how much darker or lighter than the ground each pixel of `grey` (H, W) is; 0 where there is no ink.
 
     Raises:
         SweepError: There is nothing but the ground.
@@ -42,7 +42,7 @@ def find_ink(grey: Grey) -> Grey:
 
 
 def _above_ground(grey: Grey) -> tuple[Grey, float]:
-    """How much each pixel of `grey` (H, W) differs from the ground to the side on which ink is, and the noise."""
+    """Return each pixel's difference from the ground of `grey` (H, W), towards the ink, and the noise."""
     ground, noise = _ground(grey)
     difference = grey - ground
     # Ink is what differs most; noise differs both ways.
@@ -51,10 +51,9 @@ def _above_ground(grey: Grey) -> tuple[Grey, float]:
 
 
 def _ground(grey: Grey) -> tuple[Grey, float]:
-    """How bright the ground of `grey` (H, W) is at each pixel, and the standard deviation of its noise.
+    """Return the brightness of the ground of `grey` (H, W) at each pixel, and the standard deviation of its noise.
 
-    A surface of second degree, for light that comes from one side, fitted to the margin and then to whatever
-    else is like it.
+    A surface of second degree, for light from one side, is fitted to the margin and then to whatever else is like it.
     """
     height, width = grey.shape
     y, x = np.linspace(-1, 1, height), np.linspace(-1, 1, width)

@@ -1,4 +1,4 @@
-"""What the digits job says about itself. Light to import: torch waits inside the functions."""
+"""The description of the digits job. Light to import: torch is imported inside the functions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,10 +12,10 @@ from sweep import Dataset, Kept, Metric, PerExample, Section, Verified
 SHARE = Metric(direction="maximize", is_share=True)
 LOSS = Metric(direction="minimize")
 HELD_OUT = ("data.validation",)
-"""How many images are held out, and so which."""
+"""Keys that decide how many images are held out, and so which."""
 
 PARAMETERS = "model/parameters"
-"""The metric that counts what is trained."""
+"""Name of the metric that counts the model's parameters."""
 
 METRICS: dict[str, Metric] = {
     "test/accuracy": SHARE,
@@ -25,7 +25,7 @@ METRICS: dict[str, Metric] = {
     "train/loss": LOSS,
     PARAMETERS: Metric(direction="minimize", decimals=0, is_constant=True),
 }
-"""What a job measures, and which way it is better; those of val/ are there with data.validation above 0 only.
+"""The metrics of the job; those of val/ exist only with data.validation above 0.
 
 A metric of your own goes here, and into `train.train`, which computes it. Of one without a direction
 a study asks for hydra.sweeper.direction.

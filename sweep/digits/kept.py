@@ -1,4 +1,4 @@
-"""What the digits job does with runs that have ended: their model verified, trained again, compared bit for bit."""
+"""Hooks of the digits job for runs that have ended: verify their model, train them again, compare their weights."""
 
 import dataclasses
 import math
@@ -34,28 +34,28 @@ MODEL_FOLDER = "model"
 METRIC = "test/accuracy"
 
 FLIPS_PER_IMAGE = 0.0002
-"""How many more or fewer images may come out right than recorded, for each image: two of MNIST's 10,000.
+"""Share of the images that may be classified otherwise than recorded: two of MNIST's 10,000.
 
-Another processor adds in another order, and an image on the border between two digits can tip over; so one
-may in any case.
+Another processor adds in another order, which can flip an image on the border between two digits. One image may flip
+in any case.
 """
 
 
 def verify(folder: Path, kept: Kept, trust: bool) -> Verified:
-    """See that the model in `folder` scores on the test set as recorded, both from its weights and as MLflow's.
+    """Check that the model in `folder` scores on the test set as recorded, both from its weights and as MLflow's.
 
     The data are read from SWEEP_DATA_ROOT, or else from where they lay in training.
 
     Args:
-        folder: It holds weights.pt, config.yaml and model/ as they were kept; model/ is made anew unless `trust`.
-        kept: The run that they are of.
+        folder: Folder with weights.pt, config.yaml and model/ as they were kept; model/ is made anew unless `trust`.
+        kept: The run that kept them.
         trust: Whether to take model/, and so to run what is in it, as it is.
 
     Raises:
-        SweepError: Something is damaged, would be run, or does not score as recorded.
+        SweepError: A file is damaged, code in it would be run, or the model does not score as recorded.
     """
     classifier = load_classifier(folder)
-    settings = data.here(load_config(folder).data)
+    settings = data.with_local_root(load_config(folder).data)
     _require_recorded(kept, "weights", classifier, settings)
     doubt = "" if trust else _replace_model(classifier, settings, folder)
     _require_recorded(kept, "MLflow model", pytorch.load_model(folder / MODEL_FOLDER), settings)
@@ -74,7 +74,7 @@ def _replace_model(classifier: Classifier, settings: datasets.DataConfig, folder
         made = Path(temporary) / MODEL_FOLDER
         pytorch.save_model(classifier, test[torch.arange(2)][0], made)
         try:
-            doubt = exported.compare(logged, made)
+            doubt = exported.compare_models(logged, made)
         except SweepError as error:
             raise SweepError(
                 f"{error}; not loaded. --trust takes it as it is and runs what is in it; sweep predict reads "
@@ -86,13 +86,16 @@ def _replace_model(classifier: Classifier, settings: datasets.DataConfig, folder
 
 
 def score(model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> float:
-    """Accuracy on the test set of a `model`, in evaluation mode, that takes images in [0, 1]."""
+    """Return the accuracy on the test set of a `model`, in evaluation mode, that takes images in [0, 1]."""
     test = data.load(settings).splits.test
     return loop.evaluate(model, batches.evaluation_loader(batches.ImageBatches(test))).accuracy
 
 
 def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], settings: datasets.DataConfig) -> None:
-    """Score `model`, which is `what` of the run, and print that it is as good as recorded, or raise a SweepError."""
+    """Score `model`, print that it is as good as recorded, or raise a SweepError.
+
+    `what` names it in the messages.
+    """
     recorded = kept.metrics.get(METRIC, math.nan)
     if not math.isfinite(recorded):
         raise SweepError(f"it has no {METRIC} recorded to compare with; do not use it")
@@ -108,7 +111,7 @@ def _require_recorded(kept: Kept, what: str, model: Callable[[Tensor], Tensor], 
 
 
 def how_to_load(folder: Path, settings: datasets.DataConfig) -> str:
-    """What to type to use the model in `folder`, which takes images like those of `settings`."""
+    """Return code that uses the model in `folder`, which takes images like those of `settings`."""
     shape = ", ".join(map(str, settings.image_shape))
     return f"""\
 {folder}/ holds model/ (MLflow's), weights.pt (torch.save) and config.yaml.
@@ -131,7 +134,7 @@ each takes images as float32 (N, {shape}), 0 black to 1 white, and gives a score
 
 
 def again(settings: DictConfig, tags: Mapping[str, str]) -> DictConfig:
-    """Recorded `settings` with what `auto` and null came to by the run's `tags`, if that can be had here.
+    """Return recorded `settings` with `auto` and null replaced by their values in the run's `tags`, if possible here.
 
     The data are read from SWEEP_DATA_ROOT, or else from where they lay.
 
@@ -147,7 +150,7 @@ def again(settings: DictConfig, tags: Mapping[str, str]) -> DictConfig:
     num_threads = tags.get(THREADS_TAG, "")
     config = dataclasses.replace(
         config,
-        data=data.here(config.data),
+        data=data.with_local_root(config.data),
         device=device,
         precision=tags.get(PRECISION_TAG, config.precision),
         num_threads=int(num_threads) if num_threads.isdecimal() and int(num_threads) else config.num_threads,
@@ -156,21 +159,21 @@ def again(settings: DictConfig, tags: Mapping[str, str]) -> DictConfig:
 
 
 class WeightsDifference(NamedTuple):
-    """How a tensor of the weights differs."""
+    """The difference between two tensors of weights."""
 
     name: str
     num_weights: int
     num_differ: int
-    """All of them if its shape or type is another."""
+    """Number of weights that differ; all of them if the shape or type differs."""
     largest: float
-    """The largest difference between two weights; not a number if the shape or type is another."""
+    """Largest difference between two weights; NaN if the shape or type differs."""
 
 
 def differences(then: Kept, now: Kept) -> list[str]:
-    """How the weights of two runs differ, empty if they are the same bit for bit or neither run has kept any.
+    """Return lines on how the weights of two runs differ; empty if they are bit for bit the same, or none were kept.
 
     Raises:
-        SweepError: They are damaged, or another model's than the run's settings say.
+        SweepError: The weights are damaged, or another model's than the run's settings say.
     """
     weights = [_weights_of(run) for run in (then, now)]
     differing = differing_weights(*weights)
@@ -188,7 +191,7 @@ def differences(then: Kept, now: Kept) -> list[str]:
 
 
 def _weights_of(run: Kept) -> dict[str, Tensor]:
-    """The weights that `run` has kept, nothing if it kept none."""
+    """Return the weights that `run` has kept, empty if it kept none."""
     path, config = run.file(WEIGHTS_FILE), run.file(CONFIG_FILE)
     found = {} if path is None else read_weights(path)
     if path is not None and config is not None:
@@ -197,7 +200,7 @@ def _weights_of(run: Kept) -> dict[str, Tensor]:
 
 
 def differing_weights(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> list[WeightsDifference]:
-    """How the tensors differ that are not the same bit for bit, the largest difference first."""
+    """Return the differences of the tensors that are not bit for bit the same, the largest first."""
     found = []
     for name in [*then, *(name for name in now if name not in then)]:
         a, b = then.get(name), now.get(name)
@@ -211,5 +214,5 @@ def differing_weights(then: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> 
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    """(N,) or any other shape to (N, bytes of one number): -0 is not 0, and one NaN is the other."""
+    """Return a tensor's bytes, (..., bytes of one number), for which -0 is not 0, and one NaN equals another."""
     return tensor.contiguous().flatten().view(torch.uint8).reshape(tensor.numel(), -1)

@@ -1,6 +1,6 @@
-"""Training and evaluating a classifier: torch and nothing else.
+"""Training and evaluation of a classifier, with torch and nothing else.
 
-`fit` is a generator: whoever iterates records the results, and stops iterating to stop the training.
+`fit` is a generator: its caller records the results, and stops iterating to stop the training.
 """
 
 import math
@@ -22,11 +22,11 @@ ALL_THREADS = torch.get_num_threads()  # as torch starts out: the cores, or OMP_
 
 
 class Batches(Sized, Iterable[tuple[Tensor, Tensor]], Protocol):
-    """Inputs (B, ...) and labels (B,), a batch at a time; iterated once an epoch."""
+    """Batches of inputs (B, ...) and labels (B,), iterated once an epoch."""
 
 
 class EpochResult(NamedTuple):
-    """What one epoch of training came to."""
+    """The result of one epoch of training."""
 
     epoch: int
     """Counted from 1."""
@@ -35,7 +35,7 @@ class EpochResult(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """How a model does on a data set it is not trained on."""
+    """The result of a model on a data set that it is not trained on."""
 
     loss: float
     """Mean cross-entropy, in nats."""
@@ -46,7 +46,7 @@ class Evaluation(NamedTuple):
     predicted: Tensor
     """(N,), int64, on the CPU: the class with the highest probability."""
     probability: Tensor
-    """(N,), float32, on the CPU: what the model gives the predicted class."""
+    """(N,), float32, on the CPU: the model's probability of the predicted class."""
 
 
 class NonFiniteLossError(SweepError):
@@ -62,7 +62,7 @@ def require_finite(metric: str, loss: float, epoch: int, step: int) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is CUDA or Apple's MPS where there is one, else the CPU.
+    """Return the device called `name`; `auto` is CUDA or Apple's MPS where there is one, else the CPU.
 
     Raises:
         SweepError: There is no such device here.
@@ -77,7 +77,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type in which matrix products are computed; `auto` is bfloat16 only where `device` computes in it.
+    """Return the type for matrix products; `auto` is bfloat16 only where `device` computes in it.
 
     Weights, optimizer state and evaluation stay in float32 either way.
     """
@@ -97,7 +97,7 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def make_deterministic(seed: int, num_threads: int | None) -> None:
-    """Start torch's random state from `seed`; compute with `num_threads`, or as many as there are cores.
+    """Seed torch's random state with `seed`, and compute with `num_threads`, or one for each core.
 
     On the CPU with one thread the same seed then gives the same weights, bit for bit. With several
     threads sums are taken in another order, and the last bits may differ.
@@ -121,10 +121,10 @@ def fit(
     Args:
         model: Takes a batch's inputs, gives logits (B, num_classes).
         batches: The training set, already on the model's device.
-        optimizer: Of the model's parameters.
+        optimizer: Optimizer of the model's parameters.
         scheduler: Stepped after every batch.
         epochs: How often to go through `batches`.
-        precision: What matrix products are computed in; see `pick_precision`.
+        precision: Type in which matrix products are computed; see `pick_precision`.
         label_smoothing: Share of the target spread evenly over all classes
             (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567).
 
@@ -149,7 +149,7 @@ def fit(
 def take_step(
     model: nn.Module, x: Tensor, y: Tensor, optimizer: Optimizer, *, precision: torch.dtype, label_smoothing: float
 ) -> Tensor:
-    """One step of `fit`: its loss on inputs (B, ...) and labels (B,), before the step, still on the device."""
+    """Take one step of `fit`; return the loss on inputs (B, ...) and labels (B,) before it, on the device."""
     with _autocast(x.device, precision):
         loss = F.cross_entropy(model(x), y, label_smoothing=label_smoothing)
     optimizer.zero_grad()
@@ -160,7 +160,7 @@ def take_step(
 
 @torch.inference_mode()
 def evaluate(model: Callable[[Tensor], Tensor], batches: Batches) -> Evaluation:
-    """Loss and accuracy of `model`, which is in evaluation mode, on `batches`, in float32."""
+    """Return loss and accuracy of `model`, which is in evaluation mode, on `batches`, in float32."""
     losses, labels, highest = [], [], []
     for x, y in batches:
         logits = model(x).float()

@@ -1,7 +1,7 @@
 """The networks, each beside its settings.
 
 Adding one is a class, its config with `name` and `build`, conf/model/NAME.yaml with its values and
-conf/search/NAME.yaml with its search space. The README does it step by step.
+conf/search/NAME.yaml with its search space. docs/digits.md does it step by step.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tan
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(ABC):
-    """What a network is made of; a subclass for each kind of network."""
+    """The settings of a network; each kind of network has a subclass."""
 
     name: str  # a Literal in each subclass
     """What model=NAME chooses."""
@@ -29,7 +29,7 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """The network, freshly initialised from torch's global random state.
+        """Return the network, freshly initialised from torch's global random state.
 
         Args:
             image_shape: (C, H, W) of one image.
@@ -48,6 +48,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Zero each unit with the probability `p` in training, and scale the others up; any shape."""
         if not self.training or x.device.type != "cpu":
             return super().forward(x)
         num_drawn = -(-x.numel() // 4)
@@ -59,7 +60,7 @@ class Dropout(nn.Dropout):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig(ModelConfig):
-    """A multilayer perceptron."""
+    """The settings of a multilayer perceptron."""
 
     name: Literal["mlp"]
 
@@ -84,12 +85,13 @@ class MLPConfig(ModelConfig):
         require(self.activation in ACTIVATIONS, "model.activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """Return the MLP for flattened images, freshly initialised."""
         channels, height, width = image_shape
         return MLP(self, channels * height * width, num_classes)
 
 
 class MLP(nn.Sequential):
-    """For each hidden layer: linear, batch norm, activation, dropout; then a linear layer to the logits.
+    """A multilayer perceptron: linear, batch norm, activation, dropout for each hidden layer; then a linear layer.
 
     Takes (B, in_features), gives logits (B, num_classes).
     """
@@ -109,7 +111,7 @@ class MLP(nn.Sequential):
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig(ModelConfig):
-    """A small convolutional network."""
+    """The settings of a small convolutional network."""
 
     name: Literal["cnn"]
 
@@ -130,11 +132,12 @@ class CNNConfig(ModelConfig):
         _require_dropout(self.dropout)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """Return the CNN for images of this shape, freshly initialised."""
         return CNN(self, image_shape, num_classes)
 
 
 class CNN(nn.Module):
-    """For each block: convolution, 2x2 max pooling, batch norm, ReLU; then dropout and a linear layer.
+    """A CNN: convolution, 2x2 max pooling, batch norm, ReLU for each block; then dropout and a linear layer.
 
     The first convolution looks at 5x5 pixels, the others at 3x3. Pooling comes before batch norm and
     ReLU because those then work on a quarter of the values, with nearly the same result.
@@ -168,6 +171,7 @@ class CNN(nn.Module):
         self.to(memory_format=torch.channels_last)  # a third faster on the CPU than channels first
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, num_classes)."""
         return self.head(self.blocks(x))
 
 

@@ -1,6 +1,6 @@
 """The optimizers, each beside its settings, and the learning-rate schedules.
 
-All run fused: one kernel updates every parameter, which took 40% off an epoch of a small MLP.
+All run fused: one kernel updates every parameter, which takes 40% off an epoch of a small MLP.
 """
 
 import math
@@ -20,7 +20,7 @@ SCHEDULES = ("one_cycle", "cosine", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(ABC):
-    """What every optimizer has; a subclass for each."""
+    """The settings that every optimizer has; each optimizer has a subclass."""
 
     name: str  # a Literal in each subclass
     """What optimizer=NAME chooses."""
@@ -46,10 +46,10 @@ class OptimizerConfig(ABC):
 
     @abstractmethod
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """The optimizer of `parameters`."""
+        """Return the optimizer of `parameters`."""
 
     def build_scheduler(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
-        """The schedule of `optimizer` over a training of `num_steps` batches.
+        """Return the schedule of `optimizer` over a training of `num_steps` batches.
 
         one_cycle is the "super-convergence" schedule (Smith and Topin, 2018,
         https://arxiv.org/abs/1708.07120): up for the first 30%, then down to nearly 0; the momentum
@@ -89,7 +89,7 @@ class _AdamFamilyConfig(OptimizerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig(_AdamFamilyConfig):
-    """Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980)."""
+    """The settings of Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980)."""
 
     name: Literal["adam"]
     torch_class: ClassVar[type[Adam] | type[AdamW]] = Adam
@@ -97,7 +97,7 @@ class AdamConfig(_AdamFamilyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWConfig(_AdamFamilyConfig):
-    """AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101)."""
+    """The settings of AdamW (Loshchilov and Hutter, 2019, https://arxiv.org/abs/1711.05101)."""
 
     name: Literal["adamw"]
     torch_class: ClassVar[type[Adam] | type[AdamW]] = AdamW
@@ -105,7 +105,7 @@ class AdamWConfig(_AdamFamilyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SGDConfig(OptimizerConfig):
-    """Stochastic gradient descent with momentum."""
+    """The settings of stochastic gradient descent with momentum."""
 
     name: Literal["sgd"]
 
@@ -126,6 +126,7 @@ class SGDConfig(OptimizerConfig):
         )
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Return the optimizer of `parameters`."""
         return SGD(
             parameters,
             lr=self.lr,

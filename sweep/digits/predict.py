@@ -25,7 +25,7 @@ from sweep.arguments import Parser, path_given
 from sweep.digits import config, handwriting
 from sweep.digits.classifier import CONFIG_FILE, WEIGHTS_FILE, Classifier, load_classes, load_classifier
 from sweep.digits.datasets import MNISTConfig
-from sweep.errors import SweepError, printable, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line, printable
 from sweep.files import expanded, replacing
 from sweep.record import registry
 from sweep.record.connect import connect
@@ -35,14 +35,14 @@ from sweep.record.tags import STUDY_TAG
 from sweep.results import best
 
 LONGEST_STEM = 50
-"""Letters of a file's name that --show takes into the name of its picture; file systems take 255 bytes of a name."""
+"""Letters of a file's name that go into the name of its picture; file systems take 255 bytes of a name."""
 
 SURE = 0.9
 """The probability below which the runner-up is named as well."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep predict`."""
     parser = Parser("predict", __doc__)
     parser.add_argument("files", metavar="FILE", nargs="+", help="an image of one digit, PNG or JPEG")
     parser.add_argument("--show", action="store_true", help="write a picture of what the model saw of each file")
@@ -55,10 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     best.add_choice(parser)
     options = parser.parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
-        run = choose(options)
-        classifier = load(run)
+        run = choose_run(options)
+        classifier = load_reader(run)
         print(f"reading with {describe(run, options.model)} ({run.run_id})", flush=True)
         if note := doubt(run):
             print(f"note: {note}", file=sys.stderr, flush=True)
@@ -68,8 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         try:
             path = expanded(file)
             image = handwriting.open_image(path, name)
-            reading = read(classifier, image, name)
-            print(f"{name}: {in_words(reading)}", flush=True)
+            reading = read_digit(classifier, image, name)
+            print(f"{name}: {reading_in_words(reading)}", flush=True)
             if options.show:
                 print(f"    {printable(os.path.relpath(_show(path, image, reading, options.output)))}")
         except (SweepError, OSError) as error:
@@ -79,18 +79,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def choose(options: argparse.Namespace) -> RunRecord:
-    """The run whose model reads: the one that the command line chose, see `best.add_choice`, or one that suits.
+def choose_run(options: argparse.Namespace) -> RunRecord:
+    """Return the run whose model reads: the one that the command line chose, see `best.add_choice`, or a default.
 
-    Of MNIST that is the champion in MLflow's registry, if there is just one, or else the best of the single runs and
-    the studies by its test/accuracy; only where there is none of MNIST, the same of other data sets of digits. For a
-    champion `options.model` is its name afterwards.
+    For MNIST the default is the champion in MLflow's registry, if there is just one, or else the best of the single
+    runs and the studies by test/accuracy; only where there is none of MNIST, the same of other data sets of digits. For
+    a champion `options.model` is its name afterwards.
 
     Raises:
-        SweepError: There is none.
+        SweepError: There is no run with such a model.
     """
     if any(value is not None for value in (options.study, options.experiment, options.run, options.model)):
-        return best.find(options)
+        return best.chosen_run(options)
     champions, runs = _champions(), trained()
     for suits in (_is_of_mnist, _is_of_digits):
         suiting = [name for name, run in champions.items() if suits(run)]
@@ -110,7 +110,7 @@ def choose(options: argparse.Namespace) -> RunRecord:
 
 
 def _champions() -> dict[str, RunRecord]:
-    """The runs of MLflow's registry's champions, by their names there."""
+    """Return the run of each champion in MLflow's registry, by the champion's name."""
     found = {}
     for name in registry.champions():
         with contextlib.suppress(SweepError):  # its run was deleted
@@ -131,7 +131,7 @@ def _is_of_digits(run: RunRecord) -> bool:
 
 
 def describe(run: RunRecord, champion_of: str | None) -> str:
-    """Which model it is, of which data and how good; by its name in MLflow's registry where it is a champion there."""
+    """Return a model's name, its data and its score as text; a champion is called as in MLflow's registry."""
     study = run.tags.get(STUDY_TAG)
     accuracy = run.metrics.get("test/accuracy")
     return (
@@ -142,7 +142,7 @@ def describe(run: RunRecord, champion_of: str | None) -> str:
 
 
 def doubt(run: RunRecord) -> str:
-    """Why the model of `run` may read badly, empty where it should not."""
+    """Return why the model of `run` may read badly, empty if it should not."""
     if _is_of_mnist(run):
         return ""
     return (
@@ -151,8 +151,8 @@ def doubt(run: RunRecord) -> str:
     )
 
 
-def load(run: RunRecord) -> Classifier:
-    """The trained classifier of `run`, which reads digits.
+def load_reader(run: RunRecord) -> Classifier:
+    """Return the trained classifier of `run`, if it reads digits.
 
     Raises:
         SweepError: The run has no model, or one of other things.
@@ -175,16 +175,16 @@ def load(run: RunRecord) -> Classifier:
 
 
 class Reading(NamedTuple):
-    """What a model makes of an image."""
+    """The result of a model on one image."""
 
     seen: Tensor
-    """(1, 28, 28) in [0, 1], what was given to the model."""
+    """(1, 28, 28) in [0, 1], the image given to the model."""
     probabilities: Tensor
-    """(10,), by digit."""
+    """(10,), the probability of each digit."""
 
 
-def read(classifier: Classifier, image: Image.Image, name: str) -> Reading:
-    """What `classifier` reads in a picture of one digit, which an error calls `name`.
+def read_digit(classifier: Classifier, image: Image.Image, name: str) -> Reading:
+    """Return what `classifier` reads in a picture of one digit, which errors call `name`.
 
     Raises:
         SweepError: There is nothing in it.
@@ -197,15 +197,15 @@ def read(classifier: Classifier, image: Image.Image, name: str) -> Reading:
         return Reading(seen, classifier(seen.unsqueeze(0)).softmax(dim=1)[0])
 
 
-def in_words(reading: Reading) -> str:
-    """The digit and its probability; the runner-up's too if that is not SURE."""
+def reading_in_words(reading: Reading) -> str:
+    """Return the digit and its probability as text; the runner-up's too if that is below SURE."""
     probabilities, digits = reading.probabilities.topk(2)
     first, second = (f"{digit} ({p:.1%})" for digit, p in zip(digits.tolist(), probabilities.tolist(), strict=True))
     return first if probabilities[0] >= SURE else f"{first}, or {second}"
 
 
 def _show(file: Path, image: Image.Image, reading: Reading, folder: Path) -> Path:
-    """Write a picture of what is in `file` beside what was seen of it, and how it was read; returns its path."""
+    """Write a picture of the image in `file`, of what the model saw, and of its reading; return its path."""
     # Drawn without pyplot, which would look for a screen; it takes a second that reading alone need not wait.
     from matplotlib.figure import Figure
 
@@ -224,7 +224,7 @@ def _show(file: Path, image: Image.Image, reading: Reading, folder: Path) -> Pat
     digits, percent = range(10), (100 * reading.probabilities).tolist()
     colours = ["tab:blue" if p == max(percent) else "lightgrey" for p in percent]
     bars.bar_label(bars.barh(digits, percent, color=colours), fmt="%.1f%%", padding=4)
-    bars.set(title=in_words(reading), yticks=digits, ylim=(9.6, -0.6), xlim=(0, 125), xticks=[])
+    bars.set(title=reading_in_words(reading), yticks=digits, ylim=(9.6, -0.6), xlim=(0, 125), xticks=[])
     bars.spines[["top", "right", "bottom"]].set_visible(False)
     # The same name in another folder is another picture.
     path = file.resolve()
@@ -236,7 +236,7 @@ def _show(file: Path, image: Image.Image, reading: Reading, folder: Path) -> Pat
 
 
 def _as_colours(image: Image.Image) -> np.ndarray:
-    """`image` as (H, W, 4), 8 bits each, with 16 bits of grey reduced."""
+    """Return `image` as (H, W, 4), 8 bits each, with 16 bits of grey reduced."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image, dtype=np.float32)
         image = Image.fromarray((values / max(1.0, float(values.max())) * 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Predictions on the held-out images: kept with their trial, and what can be read from them."""
+"""Predictions on the held-out images: kept with their trial, and statistics of them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,41 +12,41 @@ from sweep import SweepError, in_one_line, replacing
 
 PREDICTIONS_FILE = "predictions.npz"
 MOST_BYTES = 2**28
-"""Above this size, unpacked, a file is not read: twenty million images."""
+"""Unpacked size above which a file is not read: twenty million images."""
 
 
 class MissingPredictionsError(SweepError):
-    """No predictions were kept on a split."""
+    """A run has kept no predictions on a split."""
 
 
 class Predictions(NamedTuple):
     """Predictions of one model on one set of images, in the order of the data set."""
 
     labels: NDArray[np.int64]
-    """(N,), what the images show."""
+    """(N,), the true class of each image."""
     predicted: NDArray[np.int64]
     """(N,), the class that the model predicts."""
     probability: NDArray[np.float32]
-    """(N,), how sure it is of that, 0 to 1."""
+    """(N,), the probability of that class, 0 to 1."""
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """(N,), which of them it gets right."""
+        """(N,), whether each prediction is correct."""
         return self.labels == self.predicted
 
 
 class Mistake(NamedTuple):
-    """An image that was taken for something else."""
+    """An image that was classified wrongly."""
 
     image: int
-    """Its place in the set, from 0."""
+    """Place of the image in the set, from 0."""
     label: int
     predicted: int
     probability: float
-    """How sure the model was."""
+    """Probability that the model gave the wrong class."""
 
 
-def save(predictions: Mapping[str, Predictions], path: Path) -> None:
+def save_predictions(predictions: Mapping[str, Predictions], path: Path) -> None:
     """Write the predictions on each split, such as "test", to `path`."""
     arrays = {
         f"{split}_{name}": array.astype(np.int32 if array.dtype == np.int64 else array.dtype)
@@ -57,8 +57,8 @@ def save(predictions: Mapping[str, Predictions], path: Path) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def load(path: Path, split: str) -> Predictions:
-    """The predictions on `split` that `save` wrote to `path`.
+def load_predictions(path: Path, split: str) -> Predictions:
+    """Return the predictions on `split` that `save_predictions` wrote to `path`.
 
     Raises:
         MissingPredictionsError: There are none on this split.
@@ -90,7 +90,9 @@ def load(path: Path, split: str) -> Predictions:
 
 
 def confusion_matrix(predictions: Predictions, num_classes: int) -> NDArray[np.int64]:
-    """(num_classes, num_classes): how many images of the class of the row were taken for that of the column.
+    """Return how many images of each class (row) were predicted as each class (column).
+
+    The shape is (num_classes, num_classes).
 
     Raises:
         SweepError: There are other classes among them.
@@ -103,12 +105,12 @@ def confusion_matrix(predictions: Predictions, num_classes: int) -> NDArray[np.i
 
 
 def accuracy_per_class(confusion: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """For each class how many of its images were classified correctly, and how many there are."""
+    """Return, for each class, how many of its images were classified correctly, and how many there are."""
     return [(int(row[i]), int(row.sum())) for i, row in enumerate(confusion)]
 
 
 def most_confidently_wrong(predictions: Predictions, most: int) -> Sequence[Mistake]:
-    """At `most` so many mistakes, the surest first."""
+    """Return at `most` so many mistakes, the most confident first."""
     wrong = np.flatnonzero(~predictions.correct)
     surest = wrong[np.argsort(-predictions.probability[wrong], kind="stable")][:most]
     return [

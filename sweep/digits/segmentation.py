@@ -1,4 +1,4 @@
-"""One digit told from what else there is in its picture: dust, what comes in over the edges, another digit."""
+"""Separation of one digit from other ink in its picture: dust, marks at the edges, another digit."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,31 +11,32 @@ from sweep import SweepError
 from sweep.digits.ink import Grey
 
 SPECK = 0.02
-"""Pieces smaller than this share of the image's longer side are dust."""
+"""Share of the image's longer side below which a piece of ink is dust."""
 
 PART = 0.1
-"""Pieces with less than this share of the heaviest one's ink are not the digit's."""
+"""Share of the heaviest piece's ink below which a piece is not part of the digit."""
 
 WIDEST = 2.3
-"""No digit is so many times as wide as it is high; the widest of MNIST's 10,000 test images is so 2.2 times."""
+"""Ratio of width to height that no digit has; the widest of MNIST's 10,000 test images has 2.2."""
 
 APART, BESIDE = 0.5, 0.7
-"""What has at least this share of the tallest piece's height is a digit of its own: where more than a stroke's width
-lies between them, and where less does. The bar of a 5 is lower, and so is the left half of an open 4."""
+"""Shares of the tallest piece's height from which a piece is a digit of its own: where more than a stroke's width lies
+between them, and where less does. The bar of a 5 is lower, and so is the left half of an open 4."""
 
 NARROWEST = 1.0
 """Pieces with less than a stroke's width between them are one digit if together they are at most so many times as wide
 as high: a 0 that a scan has broken at its top and its foot."""
 
 LIGHTEST, LIGHTEST_AT_EDGE = 0.2, 0.5
-"""And so much of the heaviest one's ink: a 1 has less than a 0, and what is cut off from a neighbour less than that."""
+"""Share of the heaviest piece's ink that another digit has: a 1 has less than a 0, one cut off at an edge less
+still."""
 
 OVERLAP = 0.25
-"""The share of the narrower one's width by which slanted digits that stand side by side may overlap."""
+"""Share of the narrower one's width by which slanted digits that stand side by side may overlap."""
 
 
 def find_digit(ink: Grey) -> Grey:
-    """`ink` (H, W) without what is not the digit's: dust, and what comes in over the edges.
+    """Return `ink` (H, W) without dust and what comes in over the edges.
 
     Raises:
         SweepError: There is only dust.
@@ -58,7 +59,7 @@ def find_digit(ink: Grey) -> Grey:
 
 
 class _Box(NamedTuple):
-    """Where a piece of ink lies, and how much it is."""
+    """Place and amount of a piece of ink."""
 
     rows: slice
     columns: slice
@@ -117,14 +118,14 @@ def _require_one(ink: Grey, groups: NDArray[np.int32], kept: NDArray[np.bool_], 
 
 
 def _boxes(ink: Grey, pieces: NDArray[np.int32]) -> list[_Box]:
-    """Of each piece of `ink`, by its number, from 1."""
+    """Return the box of each piece of `ink`, by its number, from 1."""
     places = ndimage.find_objects(pieces)
     masses = ndimage.sum_labels(ink, pieces, np.arange(1, len(places) + 1))
     return [_Box(rows, columns, mass) for (rows, columns), mass in zip(places, masses.tolist(), strict=True)]
 
 
 def _are_apart(sides: Sequence[slice], overlap: float) -> bool:
-    """Whether two of `sides` share at most this part of the shorter one."""
+    """Return whether two of `sides` share at most this part of the shorter one."""
     if not sides:
         return False
     first, last = min(sides, key=lambda side: side.stop), max(sides, key=lambda side: side.start)
@@ -133,7 +134,7 @@ def _are_apart(sides: Sequence[slice], overlap: float) -> bool:
 
 
 def _pieces(ink: Grey, reach: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """The connected pieces of `ink` (H, W), where gaps of twice `reach` do not separate.
+    """Return the connected pieces of `ink` (H, W), where gaps of twice `reach` do not separate.
 
     Returns:
         Each pixel's piece, (H, W), 0 for none; each piece's longer side and how much ink it has, both 0 for piece 0.

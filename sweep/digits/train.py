@@ -1,4 +1,4 @@
-"""The digits job: where data, model and loop meet."""
+"""The digits job: data, model and training loop."""
 
 import logging
 from dataclasses import asdict
@@ -31,17 +31,17 @@ BYTES_PER_PARAMETER = 4 * 4
 
 
 def check(config: Config) -> None:
-    """See that a job can be trained here, before anything is recorded.
+    """Check that a job can be trained here, before anything is recorded.
 
     Raises:
-        SweepError: As `require_fit` does, or the data are missing.
+        SweepError: As in `require_fit`, or the data are missing.
     """
     require_fit(config)
     data.load(config.data)
 
 
 def require_fit(config: Config) -> None:
-    """See that the settings of a job go together, and with this machine.
+    """Check that the settings of a job go together, and with this machine.
 
     Raises:
         SweepError: There is no such device, the model does not fit the images, or is too large.
@@ -123,7 +123,7 @@ def train(cfg: DictConfig) -> None:
     with replacing(trial.folder / WEIGHTS_FILE) as part:
         torch.save(classifier.state_dict(), part)
     trial.keep(trial.folder / WEIGHTS_FILE)
-    predictions.save(
+    predictions.save_predictions(
         {split: Predictions(*(tensor.numpy() for tensor in found[2:])) for split, found in evaluations.items()},
         trial.folder / PREDICTIONS_FILE,
     )
@@ -133,7 +133,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str]:
-    """What else decides the last bits of a result, as tags of its run; settings may leave it to the machine."""
+    """Return tags with what else decides the last bits of a result, and settings may leave to the machine."""
     is_cuda = device.type == "cuda"
     return {
         DEVICE_TAG: device.type,
@@ -147,7 +147,7 @@ def circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str
 def _loaders(
     config: Config, splits: data.Splits, transform: batches.ImageTransform
 ) -> tuple[loop.Batches, dict[str, loop.Batches]]:
-    """What to train on, and what to evaluate on by the name of its metrics."""
+    """Return the training batches, and the evaluation batches by the split that their metrics are named after."""
     train = batches.ImageBatches(splits.train, transform, config.data.shift)
     held_out = {"val": splits.val} if config.data.validation else {}
     return batches.training_loader(train, config.data.batch_size, config.seed), {

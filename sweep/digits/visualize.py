@@ -21,7 +21,7 @@ from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.digits import batches, config, data, datasets
 from sweep.digits.config import Config
-from sweep.errors import SweepError, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line
 from sweep.files import replacing
 from sweep.record import runs
 from sweep.record.connect import connect
@@ -44,59 +44,59 @@ class Batch(NamedTuple):
     mean: float
     std: float
     images: Tensor
-    """The first of them, (N, C, H, W) in [0, 1]; N is NUM_SHOWN, or the batch's size if that is less."""
+    """The first of the images, (N, C, H, W) in [0, 1]; N is NUM_SHOWN, or the batch's size if that is less."""
 
 
 class Step(NamedTuple):
-    """One step from the file to the network."""
+    """One step of the preprocessing from the file to the network."""
 
     name: str
     reason: str
 
 
 class Facts(NamedTuple):
-    """What there is to draw."""
+    """The facts that the picture shows."""
 
     name: str
-    """The data set's."""
+    """Name of the data set."""
     model: str
     classes: tuple[str, ...]
     trained_on: Batch
-    """From the training loader; its images have the transform inverted."""
+    """Batch of the training loader, with the transform of its images inverted."""
     plain: Batch
-    """From a second loader, which gives the same images without the transform."""
+    """Batch of a second loader, with the same images without the transform."""
     labels: list[int]
-    """Of the images in both batches."""
+    """Labels of the images in both batches."""
     largest_difference: float
-    """Between the pixels of the two whole batches, the one inverted."""
+    """Largest difference between pixels of the two whole batches, one of them inverted."""
     counts: dict[str, list[int]]
     """How many images there are of each class, by split; splits without images are left out."""
     steps: list[Step]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep visualize`."""
     parser = Parser("visualize", __doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, as train.py takes them")
     parser.add_argument("--output", metavar="FILE", type=path_given, help="file to write (multirun/visualize/DATA.png)")
     parser.add_argument("--study", metavar="NAME", help="where to log it; by default to the newest on the same data")
     options = parser.parse_intermixed_args(arguments)
-    with told_in_one_line(options.overrides):
+    with exit_with_one_line(options.overrides):
         job = config.compose(options.overrides)
         path = options.output or project.root() / "multirun" / "visualize" / f"{job.data.name}.png"
         if path.suffix != ".png" or path.is_dir():
             raise SweepError(f"--output={path}: the picture is a PNG; give the name of a file that ends in .png")
-        study = find_study(job, options.study)  # before the work, so that a name that is wrong costs none
-        facts = gather(job)
-        print(tell(facts))
+        study = study_on_data(job, options.study)  # before the work, so that a name that is wrong costs none
+        facts = gather_facts(job)
+        print(facts_in_words(facts))
         with replacing(path) as part:
-            draw(facts).savefig(part, bbox_inches="tight", pad_inches=0.2)
+            draw_data(facts).savefig(part, bbox_inches="tight", pad_inches=0.2)
         print(f"saved   {path}")
         print(f"logged  {log_to(study, path) if study else why_not_logged(job)}")
 
 
-def gather(job: Config) -> Facts:
-    """What there is to draw of the data of `job`, for its model.
+def gather_facts(job: Config) -> Facts:
+    """Return the facts about the data of `job`, prepared for its model.
 
     Raises:
         SweepError: See `data.load`.
@@ -127,7 +127,7 @@ def gather(job: Config) -> Facts:
 def _first_batch(
     job: Config, images: datasets.LabelledImages, transform: batches.ImageTransform | None
 ) -> tuple[Tensor, Tensor]:
-    """The same images and shifts each time."""
+    """Return the same images each time, shifted in the same way."""
     torch.manual_seed(job.seed)  # from which the shifts are drawn
     shuffled = batches.ImageBatches(images, transform, job.data.shift)
     x, labels = next(iter(batches.training_loader(shuffled, job.data.batch_size, job.seed)))
@@ -140,12 +140,12 @@ def _describe(x: Tensor, images: Tensor) -> Batch:
 
 
 def steps(job: Config, mean: float, std: float) -> list[Step]:
-    """What is done to an image of `job`, and why.
+    """Return the steps from an image of `job` to its network, with their reasons.
 
     Args:
-        job: Whose data and model it is.
-        mean: Of the training images' pixels, in [0, 1].
-        std: Of the same.
+        job: The job with the data and the model.
+        mean: Mean of the training images' pixels, in [0, 1].
+        std: Standard deviation of the same pixels.
     """
     return [
         Step(
@@ -169,14 +169,14 @@ def steps(job: Config, mean: float, std: float) -> list[Step]:
     ]
 
 
-def tell(facts: Facts) -> str:
-    """The facts in words."""
+def facts_in_words(facts: Facts) -> str:
+    """Return the facts as text."""
     name_width = max(map(len, facts.classes))
     return "\n".join(
         [
             f"{facts.name}, as the {facts.model} is trained on it",
-            f"training loader    {in_words(facts.trained_on)}",
-            f"without transform  {in_words(facts.plain)}",
+            f"training loader    {batch_in_words(facts.trained_on)}",
+            f"without transform  {batch_in_words(facts.plain)}",
             f"inverted, the first is the second to within {facts.largest_difference:.1e}",
             "",
             "images of each class",
@@ -193,15 +193,15 @@ def tell(facts: Facts) -> str:
     )
 
 
-def in_words(batch: Batch) -> str:
-    """A batch's shape, and the range, mean and standard deviation of its values."""
+def batch_in_words(batch: Batch) -> str:
+    """Return a batch's shape, and the range, mean and standard deviation of its values, as text."""
     return (
         f"shape {batch.shape}, values {batch.low:.3f} to {batch.high:.3f}, mean {batch.mean:.3f}, std {batch.std:.3f}"
     )
 
 
-def draw(facts: Facts) -> Figure:
-    """The picture of `facts`: both batches side by side, below them the classes and the steps."""
+def draw_data(facts: Facts) -> Figure:
+    """Draw the picture of `facts`: both batches side by side, below them the classes and the steps."""
     figure = Figure(figsize=(11, 9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{facts.name}, as the {facts.model} is trained on it", fontsize=15, fontweight="bold")
@@ -217,7 +217,7 @@ def draw(facts: Facts) -> Figure:
 
 
 def _draw_images(panel: SubFigure, facts: Facts, batch: Batch, title: str) -> None:
-    panel.suptitle(f"{title}\n{in_words(batch)}", fontsize=10.5, linespacing=1.4)
+    panel.suptitle(f"{title}\n{batch_in_words(batch)}", fontsize=10.5, linespacing=1.4)
     grid = panel.subplots(NUM_SHOWN // COLUMNS, COLUMNS)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -259,8 +259,8 @@ def _write_steps(axes: Axes, facts: Facts) -> None:
         y -= (len(lines) + 1.5) * height
 
 
-def find_study(job: Config, name: str | None) -> RunRecord | None:
-    """The study to log to: the one called `name`, or the newest on the data of `job`; None if there is none.
+def study_on_data(job: Config, name: str | None) -> RunRecord | None:
+    """Return the study to log to: the one called `name`, or the newest on the data of `job`, if any.
 
     Raises:
         SweepError: There is no study called `name`, it is on other data, or the record cannot be reached.
@@ -279,18 +279,18 @@ def find_study(job: Config, name: str | None) -> RunRecord | None:
 
 
 def _data_of(study: RunRecord) -> set[str]:
-    """The names of the data sets that its trials were trained on."""
+    """Return the names of the data sets that the study's trials were trained on."""
     return {trial.params["data.name"] for trial in trials_of(study) if "data.name" in trial.params}
 
 
 def log_to(study: RunRecord, path: Path) -> str:
-    """Log the picture at `path` to `study`, and say to which."""
+    """Log the picture at `path` to `study`, and return a line that says so."""
     MLflowRun(study.run_id).log_file(path)
     return f"to study {study.name}, as {path.name} among its artifacts"
 
 
 def why_not_logged(job: Config) -> str:
-    """Why there is no study to log to."""
+    """Return a line on why there is no study to log to."""
     if not job.tracking.enabled:
         return "nowhere: tracking.enabled=false"
     return f"nowhere: there is no study on {job.data.name} yet"

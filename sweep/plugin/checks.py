@@ -1,4 +1,4 @@
-"""What is checked of a study before anything is recorded: its space, its jobs, and the study that it goes on with."""
+"""The checks of a study before anything is recorded: its space, its jobs, and the study that it goes on with."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ log = logging.getLogger(__name__)
 
 
 class Checked(NamedTuple):
-    """What is known of a study's jobs once they have been checked."""
+    """The facts about a study's jobs that the checks have found."""
 
     composed: DictConfig
-    """One of them."""
+    """One of the composed jobs."""
     settings: dict[str, str]
-    """Those of that one which trials must share, unless they are searched."""
+    """The settings that all trials must share, by key, unless they are searched."""
     goal: Goal
+    """The goal of the study."""
     dataset: Dataset | None
-    """The data of all of them; None if they differ, or the job does not say."""
+    """The data of all jobs; None if these differ, or the job does not say."""
 
 
 def check_jobs(job: Description, loader: ConfigLoader, config: DictConfig, searched: Space) -> Checked:
-    """See that a job can be trained with each value of a space, and with the shortest of the lists that it searches.
+    """Check that a job can be trained with each value of a space, and with the shortest of its searched lists.
 
     Raises:
-        SweepError: With one of them none can.
+        SweepError: A value can be trained in no combination.
     """
     from sweep.study import covering
 
@@ -64,14 +65,14 @@ def check_jobs(job: Description, loader: ConfigLoader, config: DictConfig, searc
 
 
 def require_values(given: Sequence[Override], may_be_one: bool) -> None:
-    """See that the overrides `given` to a grid list values.
+    """Check that the overrides `given` to a grid list values.
 
     Args:
-        given: Those of its settings and of the command line.
+        given: The overrides of the grid's settings and of the command line.
         may_be_one: Whether there may be one value for each, and so one job.
 
     Raises:
-        SweepError: They do not.
+        SweepError: An override lists no values, or what it lists is not allowed.
     """
     if not may_be_one and not any(override.is_sweep_override() for override in given):
         raise SweepError(
@@ -113,10 +114,10 @@ def require_sampler(
 def first_points(
     searched: Space, changes: Sequence[dict[str, Any]], loader: ConfigLoader, config: DictConfig
 ) -> list[dict[str, Any]]:
-    """The values that a study starts from: those of the job as composed, then those of each of the `changes` to it.
+    """Return the values that a study starts from: the job as composed, then each of the `changes` to it.
 
     Raises:
-        SweepError: A change is not allowed, or not searched.
+        SweepError: A change is not allowed, or its key is not searched.
     """
     from sweep.study import space
 
@@ -128,7 +129,7 @@ def first_points(
             points.append(searched.point_of(wanted))
             if change:
                 made = loader.load_sweep_config(config, searched.overrides(points[-1]))
-                space.require_same(change, wanted, made)
+                space.require_same_settings(change, wanted, made)
         except Exception as error:  # ours, or whatever Hydra raises of a key or a value
             reason = explain(error, [f"{key}={value}" for key, value in change.items()]) or str(error)
             if i > 0:
@@ -137,7 +138,7 @@ def first_points(
     return points
 
 
-def require_same(found: optuna.Study, directions: Sequence[str], facts: Mapping[str, Mapping[str, str]]) -> None:
+def require_same_study(found: optuna.Study, directions: Sequence[str], facts: Mapping[str, Mapping[str, str]]) -> None:
     """Raise a SweepError unless the study `found` has these directions, this space and these jobs."""
     name = f"hydra.sweeper.study_name={found.study_name}"
     another = "go on as it was, or choose another name"

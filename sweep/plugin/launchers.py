@@ -14,29 +14,29 @@ from sweep.plugin.settings import Settings
 from sweep.plugin.workers import WorkerLauncher
 
 SENT_TO_NODES = ("MLFLOW_", "SWEEP_")
-"""What a job reads from the environment; the nodes of a cluster were started without it."""
+"""Beginnings of the environment variables that jobs need; a cluster's nodes were started without them."""
 
 SECONDS_TO_ANSWER = 5
 
 MOST_PER_CORE = 32
-"""Jobs at a time on this machine; far more only end in a machine without memory."""
+"""Most jobs at a time for each core of this machine; far more only use up its memory."""
 
 
 def num_cores() -> int:
-    """How many CPU cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_default(config: DictConfig) -> bool:
-    """Whether no launcher has been chosen, so that jobs run on this machine."""
+    """Return whether no launcher has been chosen, so that jobs run on this machine."""
     return "BasicLauncher" in config.hydra.launcher._target_
 
 
-def prepare(launcher: Any) -> None:
-    """Complete the settings of `launcher`.
+def prepare_launcher(launcher: Any) -> None:
+    """Complete the settings of `launcher` with those that it needs to run a study.
 
     Raises:
-        SweepError: It has nothing to run jobs on.
+        SweepError: The launcher has nothing to run jobs on.
     """
     kind = type(launcher).__name__
     if kind == "SlurmLauncher" and shutil.which("srun") is None:
@@ -80,16 +80,16 @@ def _require_cluster(address: str | None) -> None:
 
 
 def num_slots(launcher: Any, settings: Settings, num_gpus: int, n_trials: int) -> int:
-    """How many trials are to run at a time.
+    """Return how many trials are to run at a time.
 
     Args:
         launcher: The launcher that runs them, prepared.
-        settings: The study's.
+        settings: The settings of the study.
         num_gpus: How many GPUs of this machine the trials can share; 0 if they train on the CPU.
         n_trials: How many trials there are in all.
 
     Raises:
-        SweepError: That is not known, too many, or the launcher cannot run them.
+        SweepError: The number is not known or too high, or the launcher cannot run the trials.
     """
     kind = type(launcher).__name__
     wanted: Any = settings.num_slots
@@ -123,7 +123,10 @@ def num_slots(launcher: Any, settings: Settings, num_gpus: int, n_trials: int) -
 
 
 def with_slots(launcher: Any, num_slots: int, num_gpus: int) -> Any:
-    """`launcher`, or the one of worker processes in its place, for so many jobs at a time; it may have to be set up."""
+    """Return `launcher`, or worker processes in its place, for that many jobs at a time.
+
+    A new launcher is not set up yet.
+    """
     kind = type(launcher).__name__
     if kind == "JoblibLauncher":
         launcher.joblib["n_jobs"] = num_slots  # its processes, which all slots share
@@ -131,12 +134,12 @@ def with_slots(launcher: Any, num_slots: int, num_gpus: int) -> Any:
 
 
 def runs_in_process(launcher: Any) -> bool:
-    """Whether jobs run in this process, one after another."""
+    """Return whether jobs run in this process, one after another."""
     return type(launcher).__name__ == "BasicLauncher"
 
 
 def share_of_cores(launcher: Any, job: Description, composed: DictConfig, num_slots: int) -> list[str]:
-    """The override that keeps several jobs on this machine from fighting over its cores, where it is needed."""
+    """Return the override that gives each of several jobs on this machine its share of the cores, if needed."""
     if (
         num_slots == 1
         or job.threads is None
@@ -151,7 +154,7 @@ def _connect_ray(launcher: Any) -> int:
     """Connect to the cluster that `launcher` names, before all slots would try to, and return its number of CPUs.
 
     Raises:
-        SweepError: It cannot be done.
+        SweepError: No cluster answers.
     """
     import ray
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
@@ -164,7 +167,7 @@ def _connect_ray(launcher: Any) -> int:
 
 
 def stop(launcher: Any) -> None:
-    """Kill the processes of this machine that `launcher` keeps from job to job, whatever they are doing."""
+    """Kill the processes that `launcher` keeps on this machine from job to job, whatever they are doing."""
     if isinstance(launcher, WorkerLauncher):
         launcher.stop()
     elif type(launcher).__name__ == "JoblibLauncher" and launcher.joblib["n_jobs"] > 1:

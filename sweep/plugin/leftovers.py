@@ -1,4 +1,4 @@
-"""A run that is refused leaves nothing, though Hydra makes its folder before the job can look at its settings."""
+"""The removal of what a refused run leaves: Hydra makes its folder before the job can look at its settings."""
 
 import sys
 from contextlib import suppress
@@ -14,9 +14,9 @@ from sweep import interrupts
 
 
 class RemoveRefused(Callback):
-    """Removes the folder that this process made for a run that failed, if it holds nothing but Hydra's files.
+    """A Hydra callback that removes the folder of a run that failed, if it holds nothing but Hydra's files.
 
-    Of a study it removes what is empty. It also refuses a folder called `~`, before it is made.
+    Of a study it removes the folders that are empty. It also refuses a folder called `~`, before it is made.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class RemoveRefused(Callback):
         self._files: list[Path] = []
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Note which folders are missing; Hydra is about to make them."""
+        """Note which folders are missing, as Hydra is about to make them."""
         folder = self._note(config, "hydra.run.dir")
         try:
             folder.mkdir(parents=True, exist_ok=True)  # what Hydra does next, where the error would be a traceback
@@ -43,16 +43,16 @@ class RemoveRefused(Callback):
         interrupts.before_ending(self._remove)
 
     def on_run_end(self, config: DictConfig, **facts: Any) -> None:  # noqa: ARG002 -- Hydra gives it by name
-        """Remove them if the run failed before it left anything."""
+        """Remove the folders that Hydra made, if the run failed before it left anything in them."""
         if facts["job_return"].status != JobStatus.COMPLETED:
             self._remove()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note which folders are missing; the study is about to make them."""
+        """Note which folders are missing, as the study is about to make them."""
         self._note(config, "hydra.sweep.dir")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002 -- Hydra gives it by name
-        """Remove those that have stayed empty."""
+        """Remove the folders that the study made and left empty."""
         self._remove()
 
     def _note(self, config: DictConfig, key: str) -> Path:
@@ -75,7 +75,7 @@ class RemoveRefused(Callback):
 
 
 def _folder(config: DictConfig, key: str) -> Path:
-    """The absolute path at `key`; one that is there, and so is left alone, where Hydra cannot tell it yet."""
+    """Return the absolute path at `key`; where Hydra cannot tell it yet, an existing one, which is left alone."""
     try:
         given = Path(str(OmegaConf.select(config, key)))
     except OmegaConfBaseException:

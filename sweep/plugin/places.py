@@ -1,4 +1,4 @@
-"""What a study is called and where its files lie: settled once, and written into the config of each of its jobs."""
+"""The name of a study and the places of its files: settled once, and written into the config of each of its jobs."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from sweep.description import Description
 from sweep.errors import SweepError, require, without_password
 
 HYDRAS_FOLDER = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""Where Hydra puts a sweep if nobody says where."""
+"""Hydra's default for the folder of a sweep."""
 LONGEST_NAME = 200
-"""Bytes of a study's name: file systems take 255, MLflow 250, and both add something of their own."""
+"""Most bytes of a study's name: file systems take 255, MLflow 250, and both add something of their own."""
 TAKEN_NAMES = ("runs", "best", "visualize", "predict")
-"""Folders that are made beside those of studies."""
+"""Names of folders that are made beside those of studies."""
 
 
 def names_of(job: Description, config: DictConfig) -> list[str]:
-    """What the name of a study begins with that is given none."""
+    """Return the parts with which the name of a study begins that is given none."""
     found = [str(OmegaConf.select(config, key)) for key in job.named_by] or [config.hydra.job.name]
     return [re.sub(r"[^\w.-]", "-", one) for one in found]
 
 
 def settle_name(config: DictConfig, default: Sequence[str]) -> str:
-    """Settle the name of the study, made of the `default` names and the time if none is given, and return it.
+    """Set the study's name, made of the `default` names and the time if none is given, and return it.
 
-    By itself a job would put its own model and data set into it, and the time when it is first looked at.
+    Without this each job would compose the name anew, from its own model and data set and the time at which it first
+    looks.
 
     Raises:
-        SweepError: The name that is given is none.
+        SweepError: The given name is not allowed.
     """
     name = _as_typed(config, "hydra.sweeper.study_name")
     if name is None:
@@ -63,7 +64,7 @@ def _set_for_all(config: DictConfig, key: str, value: str) -> None:
 
 
 def _as_typed(config: DictConfig, key: str) -> str | None:
-    """The name that `key` gives, None for null; 007 and 1e3 are text, though Hydra takes them for numbers."""
+    """Return the name at `key`, None for null; 007 and 1e3 are text, though Hydra takes them for numbers."""
     value = OmegaConf.select(config, key)
     if value is None or isinstance(value, str):
         return value
@@ -73,9 +74,9 @@ def _as_typed(config: DictConfig, key: str) -> str | None:
 
 
 def settle_folder(config: DictConfig) -> None:
-    """Where the program says nothing, have the study's files go to multirun/ in its project, in a folder of their own.
+    """Set the study's folder to one in multirun/ of the job's project, unless the program or a person sets another.
 
-    Hydra's own folder has the time in it, by which a study would not be found again.
+    Hydra's own default has the time in it, so a study would not be found again there.
     """
     if cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["dir"] != HYDRAS_FOLDER:
         return
@@ -83,25 +84,25 @@ def settle_folder(config: DictConfig) -> None:
 
 
 def settle_storage(config: DictConfig) -> str | None:
-    """Make the address of the study's storage the same in every folder, and return it; None for none.
+    """Make the address of the study's storage mean the same in every folder; return it, None for none.
 
     Raises:
-        SweepError: It is no address.
+        SweepError: The setting is no address.
     """
     from sweep.study import storage
 
     given = config.hydra.sweeper.storage
-    address = storage.absolute(given)
+    address = storage.absolute_address(given)
     if address is not None and address != given:
         _set_for_all(config, "hydra.sweeper.storage", address)
     return address
 
 
-def folder_of(config: DictConfig) -> Path:
-    """The folder that the study's files go to.
+def configured_folder(config: DictConfig) -> Path:
+    """Return the folder for the study's files.
 
     Raises:
-        SweepError: That is not said.
+        SweepError: The folder is not set.
     """
     for key in (*(["output_dir"] if "output_dir" in config else []), "hydra.sweep.dir"):
         given = OmegaConf.select(config, key)
@@ -112,14 +113,14 @@ def folder_of(config: DictConfig) -> Path:
 
 
 def _key_of(folder: Path, config: DictConfig) -> str:
-    """The setting that has put the study's files into `folder`, with its value."""
+    """Return the setting, with its value, that has put the study's files into `folder`."""
     is_usual = folder == Path(config.get("output_dir", "")) / config.hydra.sweeper.study_name
     return f"output_dir={config.output_dir}" if is_usual else f"hydra.sweep.dir={folder}"
 
 
 def make_folder(config: DictConfig) -> None:
-    """Make the study's folder and see that it can be written to."""
-    folder = folder_of(config)
+    """Make the study's folder, and check that it can be written to."""
+    folder = configured_folder(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -129,8 +130,8 @@ def make_folder(config: DictConfig) -> None:
 
 
 def require_new_folder(name: str, config: DictConfig, storage: str | None = None) -> None:
-    """Raise a SweepError if there is more in the folder than a study that was just being made leaves."""
-    folder = folder_of(config)
+    """Raise a SweepError if the folder holds more than what a study leaves that is just being made."""
+    folder = configured_folder(config)
     if folder.is_dir() and any(not path.name.startswith(("optuna.journal", ".sweep")) for path in folder.iterdir()):
         key = _key_of(folder, config)
         if key.startswith("output_dir"):

@@ -1,4 +1,4 @@
-"""What is set under hydra.sweeper: each setting once, with what is allowed, checked before anything else is done."""
+"""The settings under hydra.sweeper: each named once, with its bounds, checked before anything else is done."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ from sweep.errors import is_number, require, without_password
 from sweep.study.pruners import require_settings
 
 IN_ORDER = "sweep.study.samplers.InOrder"
-"""The sampler that makes a study a grid."""
+"""Import path of the sampler that makes a study a grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of a study, as conf/hydra/sweeper/study.yaml of this package explains them to a person.
+    """The settings of a study, which conf/hydra/sweeper/study.yaml explains to a person.
 
     Raises:
-        SweepError: One is not allowed.
+        SweepError: A setting is not allowed.
     """
 
     study_name: Any
-    """Name of a study to go on with, or of a new one; None for one that is made up."""
+    """Name of a new study, or of one to go on with; None for a name that is made up."""
     n_trials: int | None
-    """How many trials the study comes to in all; None for every combination of a grid."""
+    """How many trials the study has in all; None for every combination of a grid."""
     n_jobs: int | str
-    """How many run at a time; "auto" for as many as there are cores, or GPUs when training on them."""
+    """How many trials run at a time; "auto" for one on each core, or each GPU when training on them."""
     timeout: float | None
-    """Seconds after which no more trials are handed out; None for no end."""
+    """Seconds after which no more trials are handed out; None for no limit."""
     starting_points: Any
-    """Changes to the job as composed, by key, each to be tried after it and before the search."""
+    """Changes to the job as composed, by key, that are tried after it and before the search."""
     storage: str | None
-    """Path or URL of Optuna's record; None for the memory of this process."""
+    """Path or URL of Optuna's storage; None for the memory of this process."""
     objective: Any
-    """Read from each composed job, as the next four are; see `Job.goal`."""
+    """Metric or metrics to search for; like the next four settings it is read by `Job.goal`."""
     direction: Any
+    """Direction in which each objective improves, where the job does not say it."""
     experiment: Any
+    """Name of the MLflow experiment."""
     record: Any
+    """Whether MLflow keeps a record."""
     watch: Any
+    """Name of a metric that the job logs to MLflow by itself, and by which it is pruned."""
     max_failure_rate: float
-    """The share of the trials that may fail before no more are handed out."""
+    """Share of the trials that may fail before no more are handed out."""
     params: Any
     """The values to search for each key, in Hydra's override syntax."""
     confirms: str | None
@@ -52,18 +56,18 @@ class Settings:
     custom_search_space: str | None
     """Import path of a function that adds dimensions to a trial, as in the hydra-optuna-sweeper plugin."""
     sampler: DictConfig
-    """Which of `optuna.samplers`, as Hydra builds it."""
+    """Settings of a class in `optuna.samplers`, which Hydra builds."""
     pruner: DictConfig
-    """Which of `optuna.pruners`, as Hydra builds it."""
+    """Settings of a class in `optuna.pruners`, which Hydra builds."""
     max_batch_size: int | None = None
-    """What Hydra's own grids call `n_jobs`; None for what that says."""
+    """The name that Hydra's own grids have for `n_jobs`; None for the value of `n_jobs`."""
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Settings:
-        """The settings that Hydra has composed.
+        """Return the settings that Hydra has composed, checked.
 
         Raises:
-            SweepError: One is not known, is missing or is not allowed.
+            SweepError: A setting is unknown, missing or not allowed.
         """
         names = [field.name for field in fields(cls)]
         for key, value in given.items():
@@ -74,7 +78,7 @@ class Settings:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination of the values given is tried, in their order, and nothing is searched."""
+        """Whether the study is a grid: every combination is tried in order, and nothing is sampled."""
         return str(self.sampler.get("_target_")) == IN_ORDER
 
     @property
@@ -129,7 +133,7 @@ def _require_storage(given: Any) -> None:
 
 
 def _is_like_address(path: str) -> bool:
-    """Whether `path` begins as an address does, or holds what may be a password, which must not become a folder's."""
+    """Return whether `path` looks like an address, or may hold a password, which no folder's name should."""
     return re.match(r"[\w+.-]{2,}:", path) is not None or without_password(path) != path
 
 

@@ -1,7 +1,7 @@
-"""How Hydra runs many trials of a job: as one study, whose values Optuna chooses, or every combination in turn.
+"""Hydra's sweeper: it runs many trials of a job as one study, with values that Optuna suggests or as a grid.
 
-Everything is checked before the first trial: the settings, every value to be tried, the study that is gone on with.
-Heavy imports wait inside the functions, so that `--help` and a mistyped key answer at once.
+Everything is checked before the first trial: the settings, every value to be tried, the study to go on with. Heavy
+imports wait inside the functions, so that `--help` and a mistyped key answer at once.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from sweep.study.study import Study
 
 MOST_NAMES = 10
-"""Studies of a storage that are named, the newest."""
+"""Most names of a storage's studies in an error, the newest ones."""
 
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Within, what a person can mend ends a program with one line, unless it tells errors itself."""
+    """End a program with one line for a mendable error in the block, unless the program handles errors itself."""
     try:
         yield
     except Exception as error:
@@ -58,10 +58,10 @@ def _one_line() -> Iterator[None]:
 
 
 class StudySweeper(Sweeper):
-    """Runs a job's trials as a study: slots that are never idle, pruning, and a study can be taken up again.
+    """Hydra's sweeper for studies: slots that are never idle, pruning, and studies that can be continued.
 
     Args:
-        given: What is set under hydra.sweeper, see `Settings`.
+        given: The settings under hydra.sweeper, see `Settings`.
     """
 
     config: DictConfig
@@ -79,7 +79,7 @@ class StudySweeper(Sweeper):
 
     @_one_line()
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Settle what every job of the study is to know, and make the launcher that Hydra has composed."""
+        """Set what every job of the study is to know, and make the launcher that Hydra has composed."""
         workers.require_main()
         for logger in ("hydra", "hydra_plugins"):  # whose launchers would tell of each job on their own
             logging.getLogger(logger).setLevel(logging.WARNING)
@@ -94,9 +94,9 @@ class StudySweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=self.task, config=config
         )
-        launchers.prepare(self.launcher)
+        launchers.prepare_launcher(self.launcher)
         self.storage = places.settle_storage(config)
-        self.folder = places.folder_of(config)
+        self.folder = places.configured_folder(config)
 
     @_one_line()
     def sweep(self, arguments: list[str]) -> None:
@@ -113,13 +113,13 @@ class StudySweeper(Sweeper):
         facts = {"space": searched.describe(), "job": shared_settings}
         if storage.is_server(self.storage):
             print(f"connecting to {without_password(str(self.storage))}", flush=True)
-        found = storage.find(self.storage, self.name)
+        found = storage.stored_study(self.storage, self.name)
         if found is None:
             places.require_new_folder(self.name, self.config, self.storage)
             if others := storage.names_in(self.storage):
                 print(f"study {self.name} is new; its storage also holds {', '.join(others[-MOST_NAMES:])}", flush=True)
         else:
-            checks.require_same(found, directions, facts)
+            checks.require_same_study(found, directions, facts)
         if checked.goal.is_recorded:
             connect()
             require_place(checked.goal.experiment)
@@ -128,7 +128,7 @@ class StudySweeper(Sweeper):
         shared = study.Study(self.storage, self.name, directions, self.n_trials, self.folder)
         try:
             shared.set_up(facts, points)
-            checks.require_same(shared.optuna, directions, facts)  # another process may have made it meanwhile
+            checks.require_same_study(shared.optuna, directions, facts)  # another process may have made it meanwhile
             shared.optuna.sampler = samplers.learning_from_pruned(
                 samplers.for_study(self.sampler, self.settings.sampler, shared)
             )
@@ -141,20 +141,22 @@ class StudySweeper(Sweeper):
             shared.close()
 
     def check(self, arguments: list[str]) -> tuple[Checked, Space, list[dict[str, Any]]]:
-        """See that the study can be made, and return what is known of its jobs, what is searched and the first points.
+        """Check that the study can be made; return the facts about its jobs, the space and the first points.
 
         Raises:
-            SweepError: It cannot.
+            SweepError: The study cannot be made.
         """
         from sweep.study import reading
 
         settings, loader = self.settings, self.hydra_context.config_loader
         params = settings.params or {}
         if settings.is_grid:
-            given = reading.parse([*(f"{key!s}={value}" for key, value in params.items()), *arguments], loader)
+            given = reading.parse_overrides(
+                [*(f"{key!s}={value}" for key, value in params.items()), *arguments], loader
+            )
             checks.require_values(given, may_be_one=not launchers.is_default(self.config))
         can_be_empty = settings.is_grid or self.extend_space is not None
-        searched = reading.read(
+        searched = reading.read_space(
             params, arguments, loader, self.config, can_be_empty=can_be_empty, in_order=settings.is_grid
         )
         checked = checks.check_jobs(self.job, loader, self.config, searched)
@@ -163,7 +165,7 @@ class StudySweeper(Sweeper):
         return checked, searched, points
 
     def _prepare_sampler(self, checked: Checked, searched: Space) -> list[dict[str, Any]]:
-        """Settle the sampler and the number of trials, and return the values of the first ones."""
+        """Set the sampler and the number of trials, and return the values of the first trials."""
         from sweep.study import samplers
 
         settings = self.settings
@@ -184,7 +186,7 @@ class StudySweeper(Sweeper):
         return checks.first_points(searched, settings.starting_points, self.hydra_context.config_loader, self.config)
 
     def _prepare_slots(self, checked: Checked) -> int:
-        """Settle which launcher runs the trials, and return how many run at a time."""
+        """Choose the launcher that runs the trials, and return how many run at a time."""
         from optuna.pruners import NopPruner
 
         num_gpus = self.job.num_gpus(checked.composed)
@@ -223,7 +225,7 @@ class StudySweeper(Sweeper):
                 number: end._replace(params=conclude.as_recorded(end.params, checked.composed))
                 for number, end in ended.items()
             }
-            mirror.settle(goal, mirror.Parent(self.name, shared.recall("run")), recorded)
+            mirror.settle_runs(goal, mirror.Parent(self.name, shared.recall("run")), recorded)
 
         num_steps = OmegaConf.select(checked.composed, self.job.num_steps) if self.job.num_steps else None
         suggest = functools.partial(self._suggest, searched, threads)
@@ -268,7 +270,7 @@ class StudySweeper(Sweeper):
             raise KeyboardInterrupt
 
     def _suggest(self, searched: Space, threads: list[str], trial: optuna.Trial) -> list[str]:
-        """What composes the job of `trial`, with the values that Optuna, or the custom search space, suggests."""
+        """Return the overrides of the job of `trial`, with suggested values from Optuna or custom_search_space."""
         searched.suggest(trial)
         for key, value in searched.fixed.items():
             trial.set_user_attr(key, value)
@@ -281,7 +283,7 @@ class StudySweeper(Sweeper):
         return searched.overrides(trial.params) + threads
 
     def _open_record(self, checked: Checked, searched: Space, run_id: str | None) -> AbstractContextManager[Run]:
-        """The study's own run, opened anew or gone on with; see `mirror.open_study`."""
+        """Open the study's own run, or the existing one again; see `mirror.open_study`."""
         from sweep.record import mirror
         from sweep.results import conclude
         from sweep.study import dimensions
@@ -304,14 +306,14 @@ class StudySweeper(Sweeper):
         )
 
 
-def register() -> None:
-    """Make the sweeper and its settings known to Hydra, where this package is not installed."""
+def register_plugin() -> None:
+    """Register the sweeper and its settings with Hydra, for a package that is not installed."""
     for plugin in (StudySweeper, StudySearchPath):
         Plugins.instance().register(plugin)
 
 
 def _command(name: str) -> str:
-    """The command line of this process, with the study's name in it."""
+    """Return the command line of this process, with the study's name in it."""
     given = [argument for argument in sys.argv[1:] if not argument.startswith("hydra.sweeper.study_name=")]
     program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [Path(sys.argv[0]).name]
     return without_password(shlex.join([*program, *given, f"hydra.sweeper.study_name={name}"]))

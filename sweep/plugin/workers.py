@@ -1,7 +1,7 @@
 """A Hydra launcher for one machine: each slot has a worker process, which it keeps from job to job.
 
-A worker that dies costs its job and no more; the slot's next job gets a new one. Workers end when the process
-that started them does, whatever ended it.
+A worker that dies costs only its job; the slot's next job gets a new worker. Workers end when the process that started
+them does, whatever ended it.
 """
 
 import inspect
@@ -40,11 +40,11 @@ PRELOADED = (
     "mlflow.store.tracking.sqlalchemy_store",
     "optuna",
 )
-"""What every job needs."""
+"""Modules that every job needs."""
 
 
 class WorkerLauncher(Launcher):
-    """Runs jobs in worker processes of this machine, as many at a time as there are threads that call `launch`."""
+    """A launcher that runs jobs in worker processes, as many at a time as threads call `launch`."""
 
     def __init__(self, num_workers: int, num_gpus: int = 0) -> None:
         self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -53,15 +53,17 @@ class WorkerLauncher(Launcher):
             self._free.put(worker)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep the job's function and config for `launch`."""
         self._context, self._config = hydra_context, config
         self._task = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run these jobs, one after another, in a free worker process, and return their results."""
         worker = self._free.get()
         try:
             return [
                 worker.run(
-                    _Job(self._context, self._config, self._task, Singleton.get_state(), list(overrides), number)
+                    _Order(self._context, self._config, self._task, Singleton.get_state(), list(overrides), number)
                 )
                 for number, overrides in enumerate(job_overrides, start=initial_job_idx)
             ]
@@ -75,10 +77,10 @@ class WorkerLauncher(Launcher):
 
 
 def start_importing(modules: Sequence[str]) -> None:
-    """Have the server process that workers are forked from import what they need, while this one goes on.
+    """Start the process that workers are forked from, and have it import what jobs need meanwhile.
 
     Args:
-        modules: What the job needs, besides what every job does.
+        modules: Modules that the job needs, besides those that every job does.
     """
     if sys.platform == "linux":
         PROCESSES.set_forkserver_preload([*PRELOADED, *modules])
@@ -92,7 +94,7 @@ def start_importing(modules: Sequence[str]) -> None:
 
 
 def require_sendable(task: TaskFunction) -> None:
-    """Raise a SweepError if the job's function cannot be sent to another process, as each trial there needs it."""
+    """Raise a SweepError if the job's function cannot be sent to another process, as workers need it."""
     try:
         cloudpickle.dumps(task)
     except Exception as error:  # whatever the objects raise that it holds
@@ -116,7 +118,7 @@ def require_main() -> None:
 
 
 def visible_gpu(slot: int, num_gpus: int) -> dict[str, str]:
-    """The environment that gives a slot its own one of `num_gpus` GPUs; slots beyond share them in turn."""
+    """Return the environment variables that give a slot one of `num_gpus` GPUs; further slots share them in turn."""
     if num_gpus == 0:
         return {}
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -128,19 +130,19 @@ class _Program(NamedTuple):
     """The program that started the workers, which multiprocessing imports into each of them."""
 
     module: str | None
-    """Its name if it was started with python -m."""
+    """Name of the module if the program was started with python -m."""
     path: str | None
-    """Its file; None for one that was typed."""
+    """File of the program; None for one that was typed."""
 
 
 _main_being_imported = ""
 
 
 def _import_main(program: _Program) -> None:
-    """Import the program as multiprocessing does, but so that what it raises can be told in one line.
+    """Import the program as multiprocessing does, with its errors told in one line.
 
     Raises:
-        SweepError: It cannot be imported.
+        SweepError: The program cannot be imported.
     """
     global _main_being_imported
     _main_being_imported = program.module or program.path or ""
@@ -165,7 +167,7 @@ def _import_main(program: _Program) -> None:
 
 @contextmanager
 def _without_main() -> Iterator[_Program]:
-    """Within, new processes do not import the program by themselves; gives what `_import_main` wants."""
+    """Start processes, in the block, that do not import the program; yield what `_import_main` takes."""
     with _STARTING:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
@@ -178,7 +180,7 @@ def _without_main() -> Iterator[_Program]:
 _STARTING = threading.Lock()
 
 
-class _Job(NamedTuple):
+class _Order(NamedTuple):
     context: HydraContext
     config: DictConfig
     task: TaskFunction
@@ -202,7 +204,7 @@ class _Worker:
         self._process: Any = None
         self._connection: Connection[Any, Any]
 
-    def run(self, job: _Job) -> JobReturn:
+    def run(self, job: _Order) -> JobReturn:
         if self._process is None:
             self._start()
         try:
@@ -259,8 +261,8 @@ def _die_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _run(job: _Job) -> JobReturn:
-    """What Hydra's own launchers do for a job, in the process that it runs in."""
+def _run(job: _Order) -> JobReturn:
+    """Run a job in this process as Hydra's own launchers do."""
     setup_globals()
     Singleton.set_state(job.singletons)
     config = job.context.config_loader.load_sweep_config(job.config, job.overrides)

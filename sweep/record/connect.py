@@ -1,4 +1,4 @@
-"""The connection to MLflow's record: its address, that it answers, and the patience with one that is held up.
+"""The connection to MLflow's record: its address, whether it answers, and retries while it is busy or away.
 
 Without MLFLOW_TRACKING_URI, runs go to mlflow.db and mlruns/ in the project's root, which is where a bare
 `mlflow ui` started there looks.
@@ -30,14 +30,14 @@ from sweep.errors import RecordError, SweepError, in_one_line, require
 
 SECONDS_TO_ANSWER = 5
 SECONDS_OF_PATIENCE = 600
-"""How long a database that others have locked, or whose server is away, is waited for."""
+"""How long to wait for a database that others have locked, or whose server is away."""
 SECONDS_BETWEEN_TRIES = 1.0
 
 NOT_KNOWN = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR")
-"""What it says where it could not look."""
+"""MLflow's error codes for a record that it could not look into."""
 
 _ADDRESS: list[str] = []
-"""The address of the record, as this process connected to it last."""
+"""The address of the record that this process connected to last."""
 _CONNECTING = threading.Lock()  # slots are threads
 _CONNECTED: set[str] = set()
 _TELLING = threading.Lock()
@@ -45,18 +45,18 @@ _TOLD: list[str] = []
 
 
 def default_uri() -> str:
-    """The address of the database in the project's root."""
+    """Return the address of the database in the project's root."""
     return f"sqlite:///{project.root() / 'mlflow.db'}"
 
 
 def connect() -> None:
-    """Choose the tracking server or database, make it if it is the project's own, and see that it answers.
+    """Connect MLflow to the record, make the project's own database if needed, and check that it answers.
 
     A database file that another process has locked is waited for.
 
     Raises:
-        RecordError: It does not answer, or cannot be opened.
-        SweepError: It is no address that MLflow takes.
+        RecordError: The record does not answer, or cannot be opened.
+        SweepError: The address is none that MLflow takes.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -93,7 +93,7 @@ def connect() -> None:
 
 
 def take_back() -> str | None:
-    """Make the record's address MLflow's again; returns the one that a job has set instead, None if none has."""
+    """Make the record's address MLflow's again; return one that a job has set instead, None if none has."""
     elsewhere = str(mlflow.get_tracking_uri())
     if not _ADDRESS or elsewhere == _ADDRESS[0]:
         return None
@@ -102,7 +102,7 @@ def take_back() -> str | None:
 
 
 def _require_address(uri: str) -> None:
-    """Raise a SweepError where MLflow would keep no record at `uri`, or one that only this process can see."""
+    """Raise a SweepError if MLflow keeps no record at `uri`, or one that only this process can see."""
     allowed = "give a database, as in sqlite:////FOLDER/mlflow.db, or a server, as in http://HOST:5000"
     is_folder = os.path.isabs(uri) or uri.startswith("file:")
     if is_folder and not MLFLOW_ALLOW_FILE_STORE.get():
@@ -115,7 +115,7 @@ def _require_address(uri: str) -> None:
 
 
 def _patient(call: Callable[..., Any], patience: float | None = None) -> Callable[..., Any]:
-    """`call`, asking again for so many seconds while its database is held up, and saying what it waits for."""
+    """Return `call` with retries while its database is locked or away, and a message on what it waits for."""
 
     @functools.wraps(call)
     def patient(*args: Any, **kwargs: Any) -> Any:
@@ -143,7 +143,7 @@ def _patient(call: Callable[..., Any], patience: float | None = None) -> Callabl
 
 
 def _make_store_patient() -> None:
-    """Have also wait what MLflow reads and writes by itself, as when it logs a model or how busy the machine is."""
+    """Add retries to what MLflow reads and writes by itself, as when it logs a model or system metrics."""
     store = MlflowClient()._tracking_client.store  # the one that every client and mlflow's own functions share
     for name in dir(type(store)):
         if not name.startswith("_") and inspect.isfunction(getattr(type(store), name)):
@@ -151,7 +151,7 @@ def _make_store_patient() -> None:
 
 
 def _is_held_up(error: Exception) -> bool:
-    """Whether a database was locked by another process, or a server away: asking again may find it well."""
+    """Return whether a database was locked by another process, or a server away, so that a retry may work."""
     if isinstance(error.__context__, RequestException):
         return True
     cause = error if isinstance(error, OperationalError) else error.__cause__
@@ -167,7 +167,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _tell_once(line: str) -> None:
-    """Print what is waited for, if nothing is yet; with no `line` that it is there again, if it was waited for."""
+    """Print what is waited for, once; with an empty `line`, that it is there again if it was waited for."""
     with _TELLING:
         if line and not _TOLD:
             _TOLD.append(line)
@@ -179,7 +179,7 @@ def _tell_once(line: str) -> None:
 
 @contextlib.contextmanager
 def _answering_soon() -> Iterator[None]:
-    """Ask once and wait SECONDS_TO_ANSWER, where MLflow by itself asks for minutes on end."""
+    """Have MLflow, in the block, ask once and wait SECONDS_TO_ANSWER, rather than retry for minutes."""
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(SECONDS_TO_ANSWER)}
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)

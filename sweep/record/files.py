@@ -14,37 +14,37 @@ from sweep.record.runs import RunRecord
 
 
 def download(run: RunRecord, folder: Path, names: Iterable[str]) -> None:
-    """Put the files of `run` that have these `names` into `folder`.
+    """Copy the files of `run` that have these `names` into `folder`.
 
     Raises:
-        RecordError: They cannot be read now.
-        SweepError: It has not all of them.
+        RecordError: The files cannot be read now.
+        SweepError: The run lacks one of the files.
     """
     names = tuple(names)
     with _reading(f"run={run.run_id}: the files of {run.name}"):
         missing = set(names) - files_of(run)
     for name in () if missing else names:
-        fetch(run, name, folder)
+        fetch_file(run, name, folder)
     if missing:
         lacking = ", ".join(sorted(missing))
         raise SweepError(f"run={run.run_id}: {run.name} is {run.status}, and has no whole model (no {lacking})")
 
 
-def fetch(run: RunRecord, name: str, folder: Path) -> Path:
-    """Put the file `name`, which `run` is known to keep, into `folder`, and return where it is.
+def fetch_file(run: RunRecord, name: str, folder: Path) -> Path:
+    """Copy the file `name`, which `run` is known to keep, into `folder`, and return its path.
 
     Raises:
-        RecordError: It cannot be read now.
+        RecordError: The file cannot be read now.
     """
     with _reading(f"run={run.run_id}: the {name} of {run.name}"):
         return Path(mlflow.artifacts.download_artifacts(f"runs:/{run.run_id}/{name}", dst_path=str(folder)))
 
 
 def download_model(model_id: str, folder: Path) -> None:
-    """Put what MLflow keeps of the logged model with this id into `folder`, without loading it.
+    """Copy the files of the logged model with this id into `folder`, without loading it.
 
     Raises:
-        SweepError: It is not there.
+        SweepError: There is no such model.
     """
     try:
         mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder))
@@ -53,17 +53,17 @@ def download_model(model_id: str, folder: Path) -> None:
 
 
 def read_text(run: RunRecord, file: str) -> str | None:
-    """What is in a file that `run` keeps, None if it keeps none of this name.
+    """Return the text of a file that `run` keeps, None if it keeps none of this name.
 
     Raises:
-        RecordError: It could not be looked up, or keeps one that cannot be read now.
-        SweepError: It is no text.
+        RecordError: The file cannot be looked up, or cannot be read now.
+        SweepError: The file is no text.
     """
     with _reading(f"run={run.run_id}: the {file} of {run.name}"):
         if file not in files_of(run):
             return None
         with tempfile.TemporaryDirectory() as folder:
-            path = fetch(run, file, Path(folder))
+            path = fetch_file(run, file, Path(folder))
             try:
                 return path.read_text(encoding="utf-8")
             except UnicodeDecodeError as error:
@@ -71,13 +71,13 @@ def read_text(run: RunRecord, file: str) -> str | None:
 
 
 def files_of(run: RunRecord) -> set[str]:
-    """The names of the files and folders that `run` keeps."""
+    """Return the names of the files and folders that `run` keeps."""
     return {file.path for file in MlflowClient().list_artifacts(run.run_id)}
 
 
 @contextlib.contextmanager
 def _reading(what: str) -> Iterator[None]:
-    """Within, what MLflow raises of files that it has becomes one line: they are not missing, only out of reach."""
+    """Turn what MLflow raises in the block, of files that exist, into one line: they are only out of reach."""
     try:
         yield
     except (MlflowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""How a run in MLflow is opened, gone on with, and ended in the way that its trial ended."""
+"""The life of a run in MLflow: how it is opened, continued, and ended as its trial ended."""
 
 import contextlib
 import json
@@ -15,14 +15,14 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from sweep.errors import concerns_record
-from sweep.outcome import FINISHED, INTERRUPTED, Outcome, outcome_of
+from sweep.outcome import FINISHED, INTERRUPTED, Outcome, outcome_of_error
 from sweep.record.place import experiment_id, get_run, outermost, require_writable
 from sweep.record.run import MLflowRun, failures_told
 from sweep.record.runs import RunRecord, search
 from sweep.record.tags import ERROR_TAG, STATE_TAG, STATUS, STOPPED_TAG, UNDER_TAG, ending_tags, git_tags
 
 SECONDS_OF_CLOCK_SET = 1
-"""How far the clock must have been set while a run was open to tell the run's end by the time that has passed."""
+"""By how much the clock was set, while a run was open, for the run's end to be computed from the elapsed time."""
 
 RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
 """The environment variable with the tags, as JSON, of every run that a process starts."""
@@ -40,20 +40,21 @@ def open_run(
     outcome: Outcome = FINISHED,
     active: bool = True,
 ) -> Iterator[MLflowRun]:
-    """A run named `name`, closed with `outcome` when it is left.
+    """Open a run named `name`, and close it with `outcome` at the end of the block.
 
-    Where an error comes out, it is closed as FAILED with the error in a tag, or as KILLED with the reason
-    where that is Stopped.
+    If the block raises an error, the run is closed as FAILED with the error in a tag; if it raises Stopped, as KILLED
+    with the reason.
 
     Args:
-        experiment: Made if it does not exist; that of `parent`, or of a run that `mlflow run` made, goes first.
-        name: What the run is called in MLflow's pages.
-        tags: Set from the start, besides the state of the git repository.
+        experiment: Name of the experiment, which is made if it does not exist. That of `parent`, or of a run that
+            `mlflow run` made, goes first.
+        name: Name of the run in MLflow's pages.
+        tags: Tags to set from the start, besides the state of the git repository.
         parent: The run under which this one is shown.
         run_id: The run to go on with, in place of a new one.
         watch_machine: Whether to record every ten seconds how busy processor, memory and GPUs are.
-        outcome: How it ends where no error comes out.
-        active: Whether it is MLflow's active run meanwhile, to which `mlflow.log_metric` and the like add.
+        outcome: Outcome of the run if the block raises no error.
+        active: Whether it is MLflow's active run in the block, to which `mlflow.log_metric` and the like log.
     """
     if parent is None:
         run_id = outermost(run_id)
@@ -70,7 +71,7 @@ def open_run(
     try:
         yield MLflowRun(opened)
     except BaseException as error:
-        outcome = outcome_of(error)
+        outcome = outcome_of_error(error)
         if parent is not None and concerns_record(error):  # then it is no fault of the trial's
             outcome = Outcome("interrupted", INTERRUPTED)
         raise
@@ -87,7 +88,7 @@ def open_run(
 
 
 class _RunSettings(NamedTuple):
-    """What `mlflow.start_run` takes."""
+    """Arguments of `mlflow.start_run`."""
 
     run_id: str | None
     experiment_id: str | None
@@ -99,7 +100,7 @@ class _RunSettings(NamedTuple):
 
 @failures_told
 def _open_active(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]:
-    """The id of a run that is MLflow's active one, and what ends it."""
+    """Open a run as MLflow's active one; return its id and the function that ends it."""
     # The study's run is open in the same process under Hydra's basic launcher.
     run_id = mlflow.start_run(**settings._asdict(), nested=True).info.run_id
 
@@ -112,7 +113,7 @@ def _open_active(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]
 
 @failures_told
 def _open_aside(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]:
-    """The id of a run that is not MLflow's active one, and what ends it and what was started meanwhile."""
+    """Open a run beside MLflow's active one; return its id and the function that ends it and its children."""
     client = MlflowClient()
     tags = settings.tags | ({MLFLOW_PARENT_RUN_ID: settings.parent_run_id} if settings.parent_run_id else {})
     if settings.run_id is None:
@@ -141,7 +142,7 @@ def _open_aside(settings: _RunSettings) -> tuple[str, Callable[[Outcome], None]]
 
 @contextlib.contextmanager
 def adopting(run_id: str | None, tags: Mapping[str, str]) -> Iterator[None]:
-    """Within, every run that this process or one of its children starts is a child of the run, and has the `tags`."""
+    """Make every run that is started in the block, in child processes too, a child of the run, with `tags`."""
     before = os.environ.get(RUN_CONTEXT)
     if run_id is not None:
         os.environ[RUN_CONTEXT] = json.dumps({**tags, MLFLOW_PARENT_RUN_ID: run_id, UNDER_TAG: run_id})
@@ -154,7 +155,7 @@ def adopting(run_id: str | None, tags: Mapping[str, str]) -> Iterator[None]:
 
 
 def reopen(run_id: str) -> bool:
-    """Whether the run is still there to go on with; how it ended before is forgotten.
+    """Open an ended run again, if it is still there, and forget how it ended; return whether it is there.
 
     Raises:
         RecordError: MLflow could not look.
@@ -171,7 +172,7 @@ def reopen(run_id: str) -> bool:
 
 
 def keep_running(run_id: str) -> None:
-    """Have a run, closed by this process, shown as RUNNING: others still work on it."""
+    """Show a run, which this process has closed, as RUNNING, since others still work on it."""
     MlflowClient().update_run(run_id, status="RUNNING")
 
 
@@ -189,7 +190,7 @@ def close_run(run: "RunRecord", outcome: Outcome) -> None:
 
 
 def end_children(run_id: str, outcome: Outcome) -> None:
-    """End as its trial has ended every run that a job has opened under the trial's run and has not ended itself.
+    """End every run that a job has opened under its trial's run, and not ended itself, as the trial ended.
 
     A run that was closed by the error which stopped the job, as in `with mlflow.start_run()`, counts as stopped too.
     """
@@ -202,7 +203,7 @@ def end_children(run_id: str, outcome: Outcome) -> None:
 
 
 def complete(run: "RunRecord", params: Mapping[str, Any], metrics: Mapping[str, float], step: int) -> None:
-    """Add to an ended run what it lacks of its `params`, and of the `metrics` that it had after `step`."""
+    """Add to an ended run what is missing of its `params`, and of its `metrics` after `step`."""
     record = MLflowRun(run.run_id)
     if missing := {key: value for key, value in params.items() if key not in run.params}:
         record.log_params(missing)

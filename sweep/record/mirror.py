@@ -1,4 +1,4 @@
-"""A study and its trials in MLflow: the runs that are opened for them, and the repair of what a crash has left."""
+"""The mirror of a study in MLflow: runs for the study and its trials, and the repair of what a crash has left."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,17 +32,17 @@ from sweep.record.tags import (
 
 
 class Parent(NamedTuple):
-    """The study under whose run a trial is recorded."""
+    """The study whose run is the parent of a trial's run."""
 
     study: str
     run_id: str | None
-    """Id of the study's run, as it travels with the study; None if it does not, and the name must do."""
+    """Id of the study's run, as it travels with the study; without it the run is found by the study's name."""
 
     def find(self) -> RunRecord:
-        """The run of the study.
+        """Return the run of the study.
 
         Raises:
-            SweepError: There is none.
+            SweepError: There is no such run.
         """
         return find_run(self.run_id) if self.run_id else find_study(self.study)
 
@@ -61,19 +61,19 @@ def open_study(
     dataset: Dataset | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
-    """The parent run of the study called `name`, and connect to the record.
+    """Connect to the record, and open the parent run of the study called `name`.
 
     Args:
         name: Name of the study.
-        goal: What it is after.
-        folder: Where its files lie.
-        overrides: The command line's.
+        goal: Goal of the study.
+        folder: Folder of the study's files.
+        overrides: Overrides of the command line.
         run_id: The parent run to go on with.
         confirms: Name of the study whose best trials this one trains again.
-        is_grid: Whether it tries every combination of listed values.
-        shown: The params of a trial that tell what was searched.
+        is_grid: Whether the study tries every combination of listed values.
+        shown: Names of the params with a trial's searched values.
         dataset: The data that all its trials are trained on.
-        texts: What to keep with the run, by the names of the files.
+        texts: Texts to keep with the run, by the names of the files.
     """
     if not goal.is_recorded:
         yield NoRun()
@@ -106,7 +106,7 @@ def open_study(
 def open_trial(
     goal: Goal, name: str, overrides: Sequence[str], parent: Parent | None = None, number: int | None = None
 ) -> Iterator[Run]:
-    """The run of a trial called `name`, of the study of `parent` or by itself, and connect to the record."""
+    """Connect to the record, and open the run of a trial called `name`, under `parent` or by itself."""
     if not goal.is_recorded:
         yield NoRun()
         return
@@ -144,12 +144,12 @@ def _goal_tags(goal: Goal) -> dict[str, str]:
     return tags
 
 
-def settle(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
-    """See that every trial that has ended has a run in MLflow that has ended in the same way.
+def settle_runs(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
+    """Make the runs in MLflow of all trials that have ended agree with how they ended.
 
     Args:
-        goal: What the study is after.
-        parent: The study.
+        goal: Goal of the study.
+        parent: The study that the trials belong to.
         ended: The trials that have ended, by their numbers.
     """
     if not goal.is_recorded:
@@ -168,7 +168,7 @@ def settle(goal: Goal, parent: Parent, ended: Mapping[int, Ended]) -> None:
 
 
 def _record_missing(goal: Goal, parent: Parent, number: int, end: Ended, twin: RunRecord | None) -> None:
-    """Record a trial that has left no run: a copy of its `twin`, or one of which no more is known than how it ended."""
+    """Record a trial that has left no run: a copy of its `twin`, or with how it ended and no more."""
     tags, params, metrics, step, outcome = _goal_tags(goal), end.params, end.metrics, end.step, end.outcome
     if twin is not None:
         tags, params, metrics, step = {**tags, COPY_TAG: str(twin.trial_number)}, twin.params, twin.metrics, 0

@@ -1,4 +1,4 @@
-"""MLflow's pages: how they list the trials of a study, and what to type to see them."""
+"""MLflow's pages: how they list the trials of a study, and the commands that show them."""
 
 import json
 import shlex
@@ -14,10 +14,10 @@ from sweep.record.tags import KIND_TAG, STUDY_TAG
 
 
 def save_view(study: RunRecord, params: Sequence[str]) -> None:
-    """Keep with the experiment how MLflow's pages should list the trials of `study`: see `where_to_look`.
+    """Save with the experiment how MLflow's pages should list the trials of `study`: best first, with columns.
 
-    Best first, with the objectives and these `params` as columns. It is what a person saves with MLflow's *Share*
-    button; the pages by themselves show neither metrics nor params, and open on what was made for language models.
+    The columns are the objectives and these `params`. A person saves the same with MLflow's *Share* button; the pages
+    by themselves show neither metrics nor params, and open on a view made for language models.
     """
     columns = [f"metrics.`{objective}`" for objective in study.objectives]
     name = study.tags[STUDY_TAG]
@@ -31,7 +31,7 @@ def save_view(study: RunRecord, params: Sequence[str]) -> None:
 
 
 def where_to_look(study: RunRecord) -> list[str]:
-    """What to type, and which page to open, to see the trials of `study`."""
+    """Return lines with the command to type, and the page to open, for the trials of `study`."""
     uri = mlflow.get_tracking_uri()
     page = (
         f"/#/experiments/{study.experiment_id}/runs"

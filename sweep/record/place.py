@@ -1,4 +1,4 @@
-"""Where a new run goes: the run that `mlflow run` opened for it, or an experiment, and the place of its files."""
+"""The place of a new run: a run that `mlflow run` opened for it, or an experiment, and the folder of its files."""
 
 import tempfile
 from pathlib import Path
@@ -18,11 +18,11 @@ from sweep.files import as_folder
 from sweep.record.tags import KIND_TAG
 
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""What MLflow says of a name or an id that it does not have, or that nothing can have."""
+"""MLflow's error codes for a name or an id that it does not have, or that nothing can have."""
 
 
 def require_place(experiment: str) -> None:
-    """See that a new run in `experiment` can be made and has a place for its files, before anything is recorded.
+    """Check, before anything is recorded, that a run in `experiment` can be made and can keep files.
 
     Raises:
         SweepError: The experiment was deleted, its place cannot be written, or the environment names a run, or
@@ -50,7 +50,7 @@ def require_writable(what: str, location: str | None) -> None:
 
 
 def outermost(run_id: str | None) -> str | None:
-    """The run that the outermost one goes on with: `run_id`, or the one that `mlflow run` opened for this command.
+    """Return the run that the outermost one continues: `run_id`, or the one that `mlflow run` opened for it.
 
     Raises:
         SweepError: The environment names any other run, or where runs belong.
@@ -79,7 +79,7 @@ def outermost(run_id: str | None) -> str | None:
 
 
 def get_run(run_id: str) -> RunEntity | None:
-    """MLflow's own record of a run, None if it has none; that it cannot look is an error."""
+    """Return MLflow's own object for a run, None if there is none; raise if MLflow cannot look."""
     try:
         return MlflowClient().get_run(run_id)
     except MlflowException as error:
@@ -89,6 +89,7 @@ def get_run(run_id: str) -> RunEntity | None:
 
 
 def experiment_id(name: str) -> str:
+    """Return the id of the experiment called `name`, which is made if it does not exist."""
     found = _find_experiment(name)
     if found is None:
         try:
@@ -101,10 +102,10 @@ def experiment_id(name: str) -> str:
 
 
 def _find_experiment(name: str) -> Experiment | None:
-    """The experiment called `name`, None if there is none yet; the place of its files can be written.
+    """Return the experiment called `name`, None if there is none yet, and check that its place is writable.
 
     Raises:
-        SweepError: It cannot, or the experiment was deleted.
+        SweepError: The place cannot be written, or the experiment was deleted.
     """
     found = MlflowClient().get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
@@ -115,6 +116,6 @@ def _find_experiment(name: str) -> Experiment | None:
 
 
 def _artifact_location(experiment: str) -> str | None:
-    """Where the files of a new experiment go: beside a database file, wherever else the server or MLflow puts them."""
+    """Return the folder for a new experiment's files beside a database file, None where MLflow decides."""
     path = environment.sqlite_path(mlflow.get_tracking_uri())
     return (Path(path).parent / "mlruns" / as_folder(experiment)).as_uri() if path else None

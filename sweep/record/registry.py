@@ -1,7 +1,7 @@
-"""MLflow's registry of models: a name, its versions, and which of them is the champion.
+"""MLflow's registry of models: names, their versions, and which version is the champion.
 
 All versions of a name are of one data set. The alias `champion` is on the best of them by one objective, so
-`models:/NAME@champion` is what to serve.
+`models:/NAME@champion` is the model to serve.
 """
 
 import shlex
@@ -23,27 +23,27 @@ DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
 VALUE_TAG = "sweep.value"
 
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""What MLflow says of a name, or an alias of it, that it does not have."""
+"""MLflow's error codes for a name, or an alias of it, that it does not have."""
 
 
 class Registered(NamedTuple):
-    """What became of a model that was to be registered."""
+    """The result of registering a model."""
 
     version: str
     is_champion: bool
     reason: str
-    """Why it is, or is not, the champion."""
+    """Why the version is, or is not, the champion."""
 
 
-def register(run: RunRecord, name: str, job: Description) -> Registered:
-    """Make the model of `run`, of a `job`, a version of `name`, the champion if it is better than the present one.
+def register_model(run: RunRecord, name: str, job: Description) -> Registered:
+    """Register the model of `run`, of a `job`, under `name`, as the champion if it beats the present one.
 
-    A run is registered once: again, its version is found and compared anew. Where no version is the champion, the
-    best of them counts as the present one.
+    A run is registered once: the second time its version is found, and compared again. Where no version is the
+    champion, the best of them counts as the present one.
 
     Raises:
-        SweepError: There are models of another data set under this name, the run has logged none or was not after a
-            metric that can be compared, or the registry does not take it.
+        SweepError: The name has models of another data set, the run has logged no model or has no metric that can be
+            compared, or the registry refuses it.
     """
     client = MlflowClient()
     data, objective, measure = run.dataset or "data unknown", run.objectives[0], _measure(run, job)
@@ -102,14 +102,14 @@ def _compare(
 
 
 def _best_of(versions: list[ModelVersion], version: ModelVersion, measure: str, direction: str) -> ModelVersion | None:
-    """The best of the other `versions` that were chosen by the same `measure`."""
+    """Return the best of the other `versions` that were chosen by the same `measure`."""
     others = [one for one in versions if one.version != version.version and one.tags.get(OBJECTIVE_TAG) == measure]
     sign = -1 if direction == "minimize" else 1
     return max(others, key=lambda one: sign * _value_of(one), default=None)
 
 
 def _value_of(version: ModelVersion) -> float:
-    """The value of the objective that `version` was registered with."""
+    """Return the value of the objective that `version` was registered with."""
     try:
         return float(version.tags[VALUE_TAG])
     except (KeyError, ValueError) as error:
@@ -120,9 +120,9 @@ def _value_of(version: ModelVersion) -> float:
 
 
 def _measure(run: RunRecord, job: Description) -> str:
-    """What the value of `run` is compared by: its objective, with the settings that decide on which examples.
+    """Return the measure of a run's value: its objective, and the settings that decide its examples.
 
-    Values on other examples are not compared.
+    Values on different examples are not compared.
     """
     objective = run.objectives[0]
     deciding = ", ".join(f"{key}={run.params.get(key, '')}" for key in job.metric(objective).depends_on)
@@ -130,7 +130,7 @@ def _measure(run: RunRecord, job: Description) -> str:
 
 
 def find_champion(name: str) -> RunRecord:
-    """The run whose model is the champion of `name`.
+    """Return the run whose model is the champion of `name`.
 
     Raises:
         SweepError: There is no such name, or it has no champion.
@@ -147,13 +147,13 @@ def find_champion(name: str) -> RunRecord:
 
 
 def logged_model(run: RunRecord) -> str | None:
-    """The id of the model that `run` logged, of several the last; None if it logged none."""
+    """Return the id of the last model that `run` logged, None if it logged none."""
     outputs = MlflowClient().get_run(run.run_id).outputs
     return str(outputs.model_outputs[-1].model_id) if outputs and outputs.model_outputs else None
 
 
 def champions() -> list[str]:
-    """The names that have a champion, by the alphabet."""
+    """Return the names that have a champion, in alphabetical order."""
     return sorted(model.name for model in MlflowClient().search_registered_models() if ALIAS in model.aliases)
 
 
@@ -171,7 +171,7 @@ def _versions(name: str) -> list[ModelVersion]:
 
 
 def versions_of(run_ids: Iterable[str]) -> list[str]:
-    """The versions in the registry that were made of these runs, as in `digits version 3`."""
+    """Return the versions in the registry that were made from these runs, as in `digits version 3`."""
     wanted = set(run_ids)
     client = MlflowClient()
     found: list[str] = []

@@ -33,11 +33,11 @@ from sweep.record.tags import (
 )
 
 MOST_NAMES = 10
-"""Studies that are named to somebody who asks for one that is not there."""
+"""Most names of studies in an error about one that is not there."""
 
 
 class RunRecord(NamedTuple):
-    """What MLflow holds of a run."""
+    """A run as MLflow holds it."""
 
     run_id: str
     experiment_id: str
@@ -46,27 +46,27 @@ class RunRecord(NamedTuple):
     """RUNNING, FINISHED, FAILED or KILLED."""
     params: dict[str, str]
     metrics: dict[str, float]
-    """The last value of each."""
+    """The last value of each metric."""
     tags: dict[str, str]
     seconds: float
-    """From its start to its end; 0 while it runs."""
+    """Seconds from the run's start to its end; 0 while it runs."""
     digest: str = ""
-    """Digest of the data that it was trained on; empty if it does not say."""
+    """Digest of the data that the run was trained on; empty if it does not say."""
     dataset: str = ""
-    """Name of those data."""
+    """Name of the data that the run was trained on."""
     started: float = 0.0
-    """When it began, in seconds since 1970."""
+    """Start of the run, in seconds since 1970."""
 
     @property
     def trial_number(self) -> int:
-        """Its number in its study, -1 for a run outside of one."""
+        """Number of the trial in its study, -1 for a run outside of one."""
         return self.whole_number(TRIAL_TAG, -1)
 
     def whole_number(self, tag: str, missing: int) -> int:
-        """What the `tag` holds, or `missing` where there is none.
+        """Return the whole number in a `tag`, or `missing` where there is no such tag.
 
         Raises:
-            SweepError: It is no whole number, so whoever recorded it is not this project.
+            SweepError: The tag is no whole number, so this project has not recorded it.
         """
         text = self.tags.get(tag, str(missing))
         if not re.fullmatch(r"-?[0-9]{1,9}", text):
@@ -75,15 +75,15 @@ class RunRecord(NamedTuple):
 
     @property
     def objectives(self) -> list[str]:
-        """The metrics that it is after."""
+        """The metrics that the run's study, or the run, searches for."""
         return self.tags.get(OBJECTIVE_TAG, OBJECTIVE).split(",")
 
     @property
     def directions(self) -> list[str]:
-        """Which way each of them is better.
+        """Direction in which each objective improves.
 
         Raises:
-            SweepError: There are not as many of them as objectives, so whoever recorded it is not this project.
+            SweepError: There are not as many directions as objectives, so this project has not recorded them.
         """
         found = self.tags.get(DIRECTION_TAG, "maximize").split(",")
         if len(found) != len(self.objectives) or not {"minimize", "maximize"}.issuperset(found):
@@ -94,7 +94,7 @@ class RunRecord(NamedTuple):
         return found
 
     def setting(self, key: str) -> str:
-        """What the override `key` came to: a value, the choice of a group, or a list; empty if it is unknown."""
+        """Return the value that the override `key` came to: a setting, a group's choice, a list; else empty."""
         key = key.lstrip("+")
         for name in (key, f"{key}.name"):
             if name in self.params:
@@ -109,14 +109,14 @@ class RunRecord(NamedTuple):
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What the command line or the sweeper changed."""
+        """The settings that the command line or the sweeper changed, by key."""
         given = read_overrides(self.tags.get(OVERRIDES_TAG, ""))
         parts = (override.lstrip("+").split("=", 1) for override in given if "=" in override)
         return {key: unquoted(value) for key, value in parts}
 
     @property
     def outcome(self) -> Outcome | None:
-        """How it ended; None while it runs."""
+        """How the run ended; None while it runs."""
         if self.status == "RUNNING":
             return None
         reason = self.tags.get(ERROR_TAG if self.status == "FAILED" else STOPPED_TAG, "")
@@ -125,7 +125,7 @@ class RunRecord(NamedTuple):
 
 
 def _state_of_old(status: str, reason: str) -> State:
-    """The state of a run by a version that wrote a sentence only."""
+    """Return the state of a run that an earlier version recorded with a sentence only."""
     if status == "KILLED":
         return "pruned" if reason.startswith("pruned") else "stopped"
     if status == "FAILED":
@@ -135,7 +135,7 @@ def _state_of_old(status: str, reason: str) -> State:
 
 @contextlib.contextmanager
 def naming(run: RunRecord) -> Iterator[None]:
-    """Within, what a SweepError says of a file is said of the file of `run`."""
+    """Have a SweepError about a file, in the block, name the file as one of `run`."""
     try:
         yield
     except SweepError as error:
@@ -143,10 +143,10 @@ def naming(run: RunRecord) -> Iterator[None]:
 
 
 def find_run(run_id: str) -> RunRecord:
-    """The run with this id.
+    """Return the run with this id.
 
     Raises:
-        SweepError: There is none.
+        SweepError: There is no such run.
     """
     run = get_run(run_id)
     if run is None:
@@ -155,10 +155,10 @@ def find_run(run_id: str) -> RunRecord:
 
 
 def find_study(name: str | None) -> RunRecord:
-    """The parent run of the study called `name`, or of the newest that does not only confirm another.
+    """Return the parent run of the study called `name`, or of the newest study but for confirmations.
 
     Raises:
-        SweepError: There is none; that it cannot be looked up now is another error.
+        SweepError: There is no such study. (If MLflow cannot look, that is another error.)
     """
     if name is None:
         newest = next((study for study in studies() if CONFIRMS_TAG not in study.tags), None)
@@ -175,19 +175,19 @@ def find_study(name: str | None) -> RunRecord:
 
 
 def studies() -> list[RunRecord]:
-    """The parent run of every study, newest first."""
+    """Return the parent run of every study, newest first."""
     found = search(f"tags.`{KIND_TAG}` = 'study'")
     return [study for study in found if is_name(study.tags.get(STUDY_TAG, ""))]  # others were not made here
 
 
 def trials_of(study: RunRecord) -> list[RunRecord]:
-    """The trials of `study`, by their numbers."""
+    """Return the trials of `study`, by their numbers."""
     found = search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
     return sorted(found, key=lambda run: run.trial_number)
 
 
 def below(study: RunRecord) -> list[RunRecord]:
-    """The trials of `study`, and every run that was opened below one of them, wherever it was recorded."""
+    """Return the trials of `study`, and every run that was opened under one of them, in any experiment."""
     children: dict[str, list[RunRecord]] = {}
     for run in search("tags.`mlflow.parentRunId` LIKE '%'"):
         children.setdefault(run.tags["mlflow.parentRunId"], []).append(run)
@@ -201,7 +201,7 @@ def below(study: RunRecord) -> list[RunRecord]:
 
 
 def runs_in(experiment: str) -> list[RunRecord]:
-    """Every trial and single run in `experiment`, newest first.
+    """Return every trial and single run in `experiment`, newest first.
 
     Raises:
         SweepError: There is no such experiment.
@@ -214,31 +214,31 @@ def runs_in(experiment: str) -> list[RunRecord]:
 
 
 def trained() -> list[RunRecord]:
-    """Every single run and study's trial that has finished, newest first; not those of grids and confirmations."""
+    """Return every finished single run and trial of a study, newest first, without grids and confirmations."""
     left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
     found = search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
     return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
 
 
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
-    """The values of each metric of `run` by epoch."""
+    """Return the values of each metric of `run` by step."""
     return {metric: dict(curve_of(run, metric)) for metric in sorted(run.metrics)}
 
 
 def experiment_of(run: RunRecord) -> str:
-    """Name of the experiment that `run` is in."""
+    """Return the name of the experiment that `run` is in."""
     return str(MlflowClient().get_experiment(run.experiment_id).name)
 
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:
-    """The finished run with the best `objective`; the first of equals, as Optuna has it."""
+    """Return the finished run with the best `objective`; the first of equals, as in Optuna."""
     return next(iter(front_of(runs, [objective], [direction])), None)
 
 
 def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]) -> list[RunRecord]:
-    """The finished runs that no other beats in one objective without losing in another, the first of equals only.
+    """Return the finished runs on the Pareto front, of equal ones the first.
 
-    With one objective that is the best run.
+    No other run beats these in one objective without losing in another. With one objective that is the best run.
     """
     signs = [1 if direction == "minimize" else -1 for direction in directions]
     finished = [
@@ -258,13 +258,13 @@ def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]
 
 
 def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
-    """The values of `metric` after each epoch."""
+    """Return the values of `metric` with the step of each."""
     found = MlflowClient().get_metric_history(run.run_id, metric)
     return sorted({point.step: point.value for point in found}.items())
 
 
 def search(filter_string: str, experiment_ids: list[str] | None = None, newest: int | None = None) -> list[RunRecord]:
-    """The runs that MLflow's `filter_string` lets pass, newest first."""
+    """Return the runs that MLflow's `filter_string` selects, newest first."""
     client = MlflowClient()
     if experiment_ids is None:
         experiment_ids = [str(experiment.experiment_id) for experiment in client.search_experiments()]
@@ -285,7 +285,7 @@ def search(filter_string: str, experiment_ids: list[str] | None = None, newest: 
 
 
 def _record(run: RunEntity) -> RunRecord:
-    """What MLflow holds of `run`, with nothing in its words that a terminal would act on."""
+    """Return `run` as a record, with control characters in its text escaped."""
     ended = run.info.end_time or run.info.start_time
     data = next((used.dataset for used in (run.inputs.dataset_inputs if run.inputs else [])), None)
     return RunRecord(
@@ -304,5 +304,5 @@ def _record(run: RunEntity) -> RunRecord:
 
 
 def quoted(value: str) -> str:
-    """`value` as it stands between the quotes of MLflow's filters."""
+    """Return `value` as it stands between the quotes of MLflow's filters."""
     return value.replace("'", "''")

@@ -1,4 +1,4 @@
-"""The names of the tags that runs carry in MLflow, and what is written to them and read back."""
+"""The tags that runs carry in MLflow: their names, and how their values are written and read."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ DIRECTION_TAG = "sweep.direction"
 ERROR_TAG = "sweep.error"
 STOPPED_TAG = "sweep.stopped"
 STATE_TAG = "sweep.state"
-"""How a run that has ended has ended, in the words of `Outcome`."""
+"""State in which a run has ended, in the words of `Outcome`."""
 COPY_TAG = "sweep.copy_of"
 RERUN_TAG = "sweep.rerun_of"
 COMMIT_TAG = "mlflow.source.git.commit"
@@ -26,21 +26,21 @@ DIRTY_TAG = "sweep.git_dirty"
 PARENT_TAG = "mlflow.parentRunId"
 OVERRIDES_TAG = "sweep.overrides"
 JOB_TAG = "sweep.job"
-"""What the job of a study or of a single run says about itself, see `Job.facts`."""
+"""The data in the job's description, on a study or a single run; see `Job.facts`."""
 CONFIRMS_TAG = "sweep.confirms"
-"""The study whose best trials a study trains again."""
+"""Name of the study whose best trials this study trains again."""
 GRID_TAG = "sweep.grid"
-"""Set of a study that is a grid: nothing searches in it, and its trials may be as bad as they come."""
+"""Set on a study that is a grid: nothing searches in it, so its trials are not ranked with others."""
 UNDER_TAG = "sweep.under"
 """Id of the trial's run, on every run that its job has opened by itself."""
 NUM_TRIALS_TAG = "sweep.num_trials"
-"""How many trials a study had when it was last concluded."""
+"""Number of trials that a study had when it was last concluded."""
 NUM_BEST_TAG = "sweep.num_best"
-"""How many of them were the best: one, or those on the Pareto front."""
+"""Number of its best trials then: one, or those on the Pareto front."""
 FOLDER_TAG = "sweep.folder"
-"""Where the files of a study lie on the machine that ran it."""
+"""Folder of a study's files on the machine that ran it."""
 RUN_FILE = ".sweep.run"
-"""The file in that folder with the id of the study's run, by which the folder is known to be the study's."""
+"""File in a study's folder with the id of the study's run, which shows that the folder is the study's."""
 STATUS: dict[State, str] = {
     "finished": "FINISHED",
     "pruned": "KILLED",
@@ -48,11 +48,11 @@ STATUS: dict[State, str] = {
     "interrupted": "FAILED",
     "failed": "FAILED",
 }
-"""MLflow's word for how a run ended."""
+"""MLflow's status for each way in which a run can end."""
 
 
 def ending_tags(outcome: Outcome) -> dict[str, str]:
-    """The tags of a run that ended with `outcome`."""
+    """Return the tags of a run that ended with `outcome`."""
     tags: dict[str, str] = {STATE_TAG: outcome.state}
     if outcome.reason:
         tags[ERROR_TAG if STATUS[outcome.state] == "FAILED" else STOPPED_TAG] = outcome.reason[:1000]
@@ -60,12 +60,12 @@ def ending_tags(outcome: Outcome) -> dict[str, str]:
 
 
 def objective_tags(objectives: Iterable[str], directions: Iterable[str]) -> dict[str, str]:
-    """The tags that say what a run is after."""
+    """Return the tags with the objectives of a run and their directions."""
     return {OBJECTIVE_TAG: ",".join(objectives), DIRECTION_TAG: ",".join(directions)}
 
 
 def git_tags() -> dict[str, str]:
-    """The commit that is checked out in the job's project, and whether files differ from it; else nothing."""
+    """Return tags with the commit of the job's project and whether files differ from it; else nothing."""
     return _git_tags(project.root())
 
 
@@ -86,12 +86,12 @@ def _git_tags(folder: Path) -> dict[str, str]:
 
 
 def overrides_tag(overrides: Sequence[str]) -> dict[str, str]:
-    """The tag that keeps the `overrides` of a job one by one; some have spaces in them."""
+    """Return the tag that keeps the `overrides` of a job one by one, as some have spaces in them."""
     return {OVERRIDES_TAG: json.dumps(list(overrides))}
 
 
 def read_overrides(text: str) -> list[str]:
-    """What `overrides_tag` wrote; what the versions before it wrote is split at spaces, as they did."""
+    """Return what `overrides_tag` wrote; older versions' tags are split at spaces, as they joined them."""
     if text.startswith("["):
         with contextlib.suppress(ValueError):
             return [str(override) for override in json.loads(text)]
@@ -99,7 +99,7 @@ def read_overrides(text: str) -> list[str]:
 
 
 def unquoted(value: str) -> str:
-    """The text that Hydra reads in `value`, which has quotes around it if it holds spaces, say."""
+    """Return the text that Hydra reads in `value`, which is quoted if it holds spaces, say."""
     quote = value[:1]
     if len(value) > 1 and quote in "'\"" and value.endswith(quote):
         return value[1:-1].replace(f"\\{quote}", quote)

@@ -1,4 +1,4 @@
-"""Sees the metrics that a job logs to MLflow by itself, so that a job that reports nothing can be pruned as well.
+"""Watching of the metrics that a job logs to MLflow by itself, so that a job that reports nothing can be pruned.
 
 It wraps two public methods of MLflow's public client, by which `mlflow.log_metric`, autologging and Lightning's logger
 all log; MLflow itself has no hook for it. Only `hydra.sweeper.watch` switches it on.
@@ -12,12 +12,12 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 
 Seen = Callable[[str, str, float, int], None]
-"""Called with the run's id and a metric's name, value and step; what it raises stops the job where it logs."""
+"""Function called with a run's id and a metric's name, value and step; its exception stops the job where it logs."""
 
 
 @contextlib.contextmanager
 def watching(seen: Seen) -> Iterator[None]:
-    """Within, call `seen` after each metric that this process has logged, to whichever run.
+    """Call `seen`, in the block, after each metric that this process has logged, to whichever run.
 
     The step is 0 where the job gives none.
     """

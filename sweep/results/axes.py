@@ -1,4 +1,4 @@
-"""What is written along the axes of a study's plots, and where the values of its objective lie."""
+"""The axes of a study's plots: where the objective's values lie on them, and their ticks and titles."""
 
 import itertools
 import math
@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweep.description import Metric
+from sweep.errors import is_number
 
 LOG_TICKS = ((1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0), (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 5.0), (1.0,))
-"""What may be written on a logarithmic axis, times the powers of ten: the first of these that are not too many."""
+"""Multiples of the powers of ten that may be ticks of a logarithmic axis: the first choice that is not too many."""
 LINEAR_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 MOST_TICKS, MOST_TICKS_UPWARDS = 6, 9
 NARROWEST_GAP = 0.1
-"""The share of an axis that two values must lie apart to be written beside each other."""
+"""Share of an axis that two values must lie apart to be written beside each other."""
 LONGEST_LABEL = 20
 LOG = " (log)"
 
 
 class Scale:
-    """An axis for a metric's values, on which the good end is spread out and lies above where high values are good.
+    """The axis of a metric, with the good end spread out, and on top where high values are good.
 
     A share that is maximized is drawn as its distance from 1, logarithmic, and labelled as itself: from 98% to 99% is
     as far as from 80% to 90%. What is minimized, and never below 0, is logarithmic; everything else is not.
@@ -38,21 +39,21 @@ class Scale:
         self._shown = [max(place, self._lowest) if self.is_log else place for place in places] or [1.0]
 
     def place(self, value: float) -> float:
-        """Where `value` lies on the axis."""
+        """Return where `value` lies on the axis."""
         if math.isnan(value) or not self.is_log:
             return value
         return max(self._lowest, 1 - value if self.is_reversed else value)
 
     def text(self, value: float) -> str:
-        """`value` as a person reads it."""
+        """Return `value` as text for a person."""
         return self.metric.in_words(value)
 
     def height(self, value: float) -> float:
-        """Where `value` lies on an axis of the parallel coordinates, which Plotly has linear and upwards only."""
+        """Return where `value` lies on a parallel-coordinates axis, which in Plotly is linear and upwards only."""
         return self._height_of(self.place(value))
 
     def heights(self) -> dict[float, str]:
-        """What is written on that axis, by its height."""
+        """Return the ticks of a parallel-coordinates axis, by their heights."""
         return {self._height_of(place): text for place, text in self.ticks().items()}
 
     def _height_of(self, place: float) -> float:
@@ -61,11 +62,11 @@ class Scale:
 
     @property
     def title(self) -> str:
-        """The metric, and whether its axis is a logarithmic one."""
+        """The metric's name, with a note if its axis is logarithmic."""
         return f"{self.name} (log of the error)" if self.is_reversed else self.name + LOG * self.is_log
 
     def ticks(self) -> dict[float, str]:
-        """What is written on the axis, by its place."""
+        """Return the ticks of the axis, by their places."""
         low, high = min(self._shown), max(self._shown)
         found = _log_ticks(low, high, MOST_TICKS_UPWARDS) if self.is_log else _linear_ticks(low, high)
         ticks = {place: self._tick(place) for place in found}
@@ -81,7 +82,7 @@ class Scale:
         return number(place)
 
     def axis(self) -> dict[str, Any]:
-        """Settings of an axis of Plotly's."""
+        """Return Plotly's settings for the axis."""
         low, high = (math.log10(end) if self.is_log else end for end in (min(self._shown), max(self._shown)))
         margin = 0.06 * (high - low) or 0.1
         ends = [low - margin, high + margin]
@@ -95,12 +96,12 @@ class Scale:
 
 
 def tick_settings(ticks: Mapping[float, str]) -> dict[str, Any]:
-    """Settings of an axis of Plotly's on which `ticks` are written at their places."""
+    """Return Plotly's settings for an axis with these `ticks`."""
     return {"tickvals": list(ticks), "ticktext": list(ticks.values()), "tickangle": 0}
 
 
 def log_or_linear(values: Sequence[Any], is_log: bool) -> dict[str, Any]:
-    """Settings of Plotly's for an axis along which `values` lie: names, or numbers."""
+    """Return Plotly's settings for an axis along which `values` lie: names, or numbers."""
     if not all(is_number(value) for value in values):
         return {"type": "category", "automargin": True}
     at = {10**place if is_log else place: text for place, text in ticks_of(values, is_log).items()}
@@ -108,7 +109,7 @@ def log_or_linear(values: Sequence[Any], is_log: bool) -> dict[str, Any]:
 
 
 def ticks_of(values: Sequence[float], is_log: bool) -> dict[float, str]:
-    """What to write on an axis, by its place: the values if they are round and lie apart, else round numbers."""
+    """Return the ticks of an axis, by place: the values if they are round and lie apart, else round numbers."""
     ordered = sorted(set(values))
     places = [math.log10(value) if is_log else float(value) for value in ordered]
     gaps = [after - before for before, after in itertools.pairwise(places)]
@@ -123,7 +124,7 @@ def ticks_of(values: Sequence[float], is_log: bool) -> dict[float, str]:
 
 
 def _log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """At `most` so many round numbers from `low` to `high`, both above 0, about as far apart by their logarithms."""
+    """Return at `most` so many round numbers from `low` to `high`, above 0, evenly spread by their logarithms."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in LOG_TICKS:
         found = [round(step * 10.0**exponent, 15 - exponent) for exponent in exponents for step in steps]
@@ -135,7 +136,7 @@ def _log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
 
 
 def _linear_ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Round numbers from `low` to `high`, `whole` ones if it is so."""
+    """Return round numbers from `low` to `high`, whole ones if `whole`."""
     if low == high:
         return [low]
     rough = (high - low) / (MOST_TICKS - 1)
@@ -146,7 +147,7 @@ def _linear_ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 
 def number(value: float) -> str:
-    """`value` as it is written on an axis: 1024, 0.0005, 20,000, 1e-5."""
+    """Return `value` as text for an axis: 1024, 0.0005, 20,000, 1e-5."""
     if value and not 1e-4 <= abs(value) < 1e7:
         return re.sub(r"e([+-])0*", lambda found: f"e{found[1].replace('+', '')}", f"{value:.3g}")
     if abs(value) >= 10_000:
@@ -155,11 +156,6 @@ def number(value: float) -> str:
 
 
 def cut(name: str) -> str:
-    """`name` without its middle, if it is too long for an axis."""
+    """Return `name` without its middle, if it is too long for an axis."""
     half = LONGEST_LABEL // 2 - 1
     return name if len(name) <= LONGEST_LABEL else f"{name[:half]}..{name[-half:]}"
-
-
-def is_number(value: Any) -> bool:
-    """Whether it can lie on an axis of numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from sweep import project
 from sweep.arguments import Parser, path_given
 from sweep.description import Description
-from sweep.errors import SweepError, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line
 from sweep.hooks import Verified
 from sweep.record import registry
 from sweep.record.connect import connect
@@ -33,48 +33,50 @@ from sweep.record.tags import DIRECTION_TAG, STUDY_TAG
 from sweep.results.known import KeptRun, job_of
 
 MODEL_FOLDER = "model"
-"""The folder with the model that a run has logged, beside its files."""
+"""Name of the folder with the model that a run has logged, beside its files."""
 
 
 class Fetched(NamedTuple):
-    """A model that was fetched."""
+    """A model that `sweep best` has fetched."""
 
     folder: Path
     names: list[str]
-    """What is in it."""
+    """Names of the files in the folder."""
     verified: Verified | None
-    """What its job said of it; None if it does not say how a model is scored."""
+    """The result of the job's check; None if the job has no check of a model."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep best`."""
     parser = Parser("best", __doc__)
     add_choice(parser)
     parser.add_argument("--register", metavar="NAME", help="make it a version of NAME in MLflow's registry")
     parser.add_argument("--output", metavar="DIR", type=path_given, help="where to put it (multirun/best/ID)")
     parser.add_argument("--trust", action="store_true", help="take the model as MLflow keeps it, and run what is in it")
     options = parser.parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
-        run = find(options)
+        run = chosen_run(options)
         if not re.fullmatch(r"[\w-]+", run.run_id):  # it becomes the name of a folder
             raise SweepError(f"run={run.run_id}: no id that MLflow gives")
         job = job_of(run)
-        fetched = fetch(run, job, options.output or project.root() / "multirun" / "best" / run.run_id, options.trust)
+        fetched = fetch_model(
+            run, job, options.output or project.root() / "multirun" / "best" / run.run_id, options.trust
+        )
         doubt = "its job does not say how a model is checked" if fetched.verified is None else fetched.verified.doubt
         if doubt and options.register and not options.trust:  # who loads a version runs what is in it
             raise SweepError(f"--register={options.register}: {doubt}; --trust registers it all the same")
         if fetched.verified is not None and doubt:
             source = " and ".join(job.model_files) or "the other files"
             print(f"note: {doubt}; {MODEL_FOLDER}/ was made anew from its {source}", file=sys.stderr)
-        registered = registry.register(run, options.register, job) if options.register else None
-    print(f"\n{in_words(fetched)}")
+        registered = registry.register_model(run, options.register, job) if options.register else None
+    print(f"\n{fetched_in_words(fetched)}")
     if registered is not None:
         print(f"\n{registered_in_words(options.register, registered)}")
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Let the command line say which run's model is meant, for `find`."""
+    """Add the options that choose the run of a model, see `chosen_run`."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--study", metavar="NAME", help="the best trial of this study; by default of the newest")
     which.add_argument("--experiment", metavar="NAME", help="the best run of this MLflow experiment")
@@ -82,11 +84,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--model", metavar="NAME", help="the champion of this name in MLflow's registry")
 
 
-def find(options: argparse.Namespace) -> RunRecord:
-    """The run that the command line chose, see `add_choice`.
+def chosen_run(options: argparse.Namespace) -> RunRecord:
+    """Return the run that the command line chose, see `add_choice`.
 
     Raises:
-        SweepError: There is none.
+        SweepError: There is no such run.
     """
     if options.run:
         return find_run(options.run)
@@ -113,19 +115,19 @@ def find(options: argparse.Namespace) -> RunRecord:
     return best
 
 
-def fetch(run: RunRecord, job: Description, folder: Path, trust: bool = False) -> Fetched:
+def fetch_model(run: RunRecord, job: Description, folder: Path, trust: bool = False) -> Fetched:
     """Download the model of `run` into `folder`, and have its `job` check it.
 
-    Only when the job finds it as good as recorded does it take the place of what an earlier fetch left in `folder`.
+    Only a model that the job finds as good as recorded replaces the result of an earlier fetch in `folder`.
 
     Args:
-        run: Anybody's.
-        job: What its job says about itself.
-        folder: Where to put it; it may hold what an earlier fetch left.
+        run: A run, recorded by anybody.
+        job: Description of the run's job.
+        folder: The folder for the model; it may hold the result of an earlier fetch.
         trust: Whether the job may run the MLflow model as it was logged.
 
     Raises:
-        SweepError: There is something else in `folder`, the run has no model, or the job finds fault with it.
+        SweepError: There is something else in `folder`, the run has no model, or the job finds a fault in it.
     """
     kept = files_of(run)
     names = sorted(job.model_files or (name for name in kept if is_plain(name)))
@@ -161,12 +163,12 @@ def fetch(run: RunRecord, job: Description, folder: Path, trust: bool = False) -
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file of this name, which a stranger has given, stays in the folder that it is put into."""
+    """Return whether a file with a stranger's name stays in the folder that it is put into."""
     return name.isprintable() and name not in ("", ".", "..") and not {"/", "\\"} & {*name}
 
 
-def in_words(fetched: Fetched) -> str:
-    """What was fetched, and what to type to use it."""
+def fetched_in_words(fetched: Fetched) -> str:
+    """Return what was fetched, and how to use it, as text."""
     if fetched.verified is not None:
         return fetched.verified.how_to_load
     shown = os.path.relpath(fetched.folder)
@@ -185,7 +187,7 @@ def in_words(fetched: Fetched) -> str:
 
 
 def registered_in_words(name: str, registered: registry.Registered) -> str:
-    """What became of the model in the registry, and how to use it from there."""
+    """Return the result of registering the model, and how to use it from the registry, as text."""
     alias = f"{name}@{registry.ALIAS}"
     is_now = "is" if registered.is_champion else "did not become"
     uri = shlex.quote(f"models:/{alias}")

@@ -1,4 +1,4 @@
-"""The end of a study: its best trials in its record, its report, and the table that a person reads."""
+"""The conclusion of a study: its best trials in its record, its report, and the table for a person."""
 
 import contextlib
 import logging
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 
 def shown_params(dimensions: Iterable[str], composed: DictConfig) -> list[str]:
-    """The params of a trial that tell its values for `dimensions`; a list's length shows in its items."""
+    """Return the names of a trial's params with its values for `dimensions`; a list shows in its items."""
     return [_param(key, composed) for key in dimensions if not key.endswith(LENGTH)]
 
 
 def as_recorded(params: Mapping[str, Any], composed: DictConfig) -> dict[str, Any]:
-    """A trial's values for the dimensions by the names under which its job records them."""
+    """Return a trial's values for the dimensions, by the names under which its job records them."""
     lengths = {key for key in params if key.endswith(LENGTH) and f"{key.removesuffix(LENGTH)}.0" in params}
     return {_param(key, composed): value for key, value in params.items() if key not in lengths}
 
 
 def _param(key: str, composed: DictConfig) -> str:
-    """The name under which a job records the setting, or the choice of the group, `key`."""
+    """Return the name under which a job records the setting, or the choice of the group, `key`."""
     key = key.lstrip("+")
     value = None
     with contextlib.suppress(OmegaConfBaseException):  # of a list's length, say
@@ -45,7 +45,7 @@ def _param(key: str, composed: DictConfig) -> str:
 
 
 def composed_text(config: DictConfig) -> str:
-    """The config as YAML: the job, what is searched, and how."""
+    """Return the config as YAML: the job, the search space and the study's settings."""
     shown = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     parts = [shown, OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}})]
     return without_password("".join(OmegaConf.to_yaml(part, resolve=False) for part in parts))
@@ -58,14 +58,14 @@ def conclude(
     failure: Exception | None = None,
     files: Sequence[Path] = (),
 ) -> str:
-    """Put the best trial's record, or what is on the Pareto front, into the study's `run`.
+    """Record the study's best trial, or its Pareto front, with the study's `run`, and make its report.
 
     Args:
-        run: The parent run.
-        dimensions: What was searched; by default as recorded.
-        job: What its job says about itself; by default as recorded.
-        failure: What ended the study, if it was an error.
-        files: To keep in the run.
+        run: The run of the study.
+        dimensions: The searched dimensions; by default as recorded.
+        job: Description of the study's job; by default as recorded.
+        failure: The error that ended the study, if one did.
+        files: Files to keep in the run.
 
     Returns:
         The table of trials and what to type next; nothing where there is no record.
@@ -94,11 +94,11 @@ def conclude(
     remarks, seen = _report(table)
     lines = [*summary.best_lines(table, with_settings=True), *notes, *remarks]
     run.log_note("\n\n".join(line.strip() for line in lines))  # in Markdown an indented line would be code
-    return summary.tell(table, remarks, seen)
+    return summary.summary_in_words(table, remarks, seen)
 
 
 def _report(table: StudyTable) -> tuple[Sequence[str], list[str]]:
-    """What there is to say of the best trial, and where to look; a report that cannot be made costs no study."""
+    """Make the report; return remarks on the best trial and where to look. A failed report costs no study."""
     try:
         from sweep.results import (
             gather,

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweep import interrupts
 from sweep.arguments import Parser
 from sweep.description import Description, Task
-from sweep.errors import SweepError, require, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line, require
 from sweep.files import replacing
 from sweep.record.connect import connect
 from sweep.record.files import read_text
@@ -38,7 +38,7 @@ from sweep.results.verdict import SETTINGS, name_of
 from sweep.study.dimensions import SPACE_FILE, from_json
 
 MESSAGE_ONLY = {"formatters": {"simple": {"format": "%(message)s"}}}
-"""How the job's own program is told in its logs, too."""
+"""Logging format of the job's own program, which prints messages only."""
 
 
 class Chosen(NamedTuple):
@@ -49,7 +49,7 @@ class Chosen(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep confirm`."""
     parser = Parser("confirm", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     parser.add_argument("--best", metavar="K", type=int, default=5, help="how many trials (5)")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to every job, or to hydra.sweeper")
     options = parser.parse_intermixed_args(arguments)
     is_stopped = False
-    with told_in_one_line(options.overrides):
+    with exit_with_one_line(options.overrides):
         require(options.best >= 1, "--best", options.best, "must be 1 or more")
         require(options.seeds >= 2, "--seeds", options.seeds, "must be 2 or more, or there is no spread to see")
         connect()
@@ -73,23 +73,23 @@ def main(arguments: list[str] | None = None) -> None:
             )
         table = table_of(study, job)
         gather.gather_for(table)  # what cannot be reported is told before it takes a training
-        chosen = choose(table, options.best, trust=options.trust)
+        chosen = choose_trials(table, options.best, trust=options.trust)
         rows = [one.row for one in chosen]
         name = name_for(table, rows, options.seeds)
         folder = write_config(table, chosen, options.seeds, name)
         seeds = fresh_seeds(table, options.seeds)
         try:
-            train(task, folder, job, rows, seeds, options.overrides)
+            train_again(task, folder, job, rows, seeds, options.overrides)
         except KeyboardInterrupt:
             is_stopped = True
         try:
-            found = verdict.judge(table, rows, trials_of(find_study(name)), options.seeds)
+            found = verdict.judge_candidates(table, rows, trials_of(find_study(name)), options.seeds)
         except SweepError:
             if not is_stopped:
                 raise
             print("stopped before there was a verdict; the same command goes on with it")
             sys.exit(interrupts.STOPPED)
-        told = verdict.in_words(table, found)
+        told = verdict.verdict_in_words(table, found)
         print(f"\n{told}\n")
         MLflowRun(study.run_id).log_text(told + "\n", gather.CONFIRMATION_FILE)
         print(f"report  {os.path.relpath(report.write(gather.gather(study)))}")
@@ -97,13 +97,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(interrupts.STOPPED)
 
 
-def choose(table: StudyTable, most: int, trust: bool = False) -> list[Chosen]:
-    """The best finished trials of a study, at `most` so many, with their settings; of equal settings the first.
+def choose_trials(table: StudyTable, most: int, trust: bool = False) -> list[Chosen]:
+    """Return at `most` so many of the study's best finished trials, of equal settings the first.
 
-    Settings are equal if they differ in the seed and in what belongs to the machine only.
+    Settings are equal if they differ only in the seed and in what belongs to the machine.
 
     Raises:
-        SweepError: None has finished, or what one was trained with is not known.
+        SweepError: No trial has finished, or the settings of one are not known.
     """
     chosen: dict[str, Chosen] = {}
     for row in table.ranked:
@@ -123,7 +123,7 @@ def _compared(settings: DictConfig, job: Description) -> str:
 
 
 def name_for(table: StudyTable, chosen: Sequence[TrialRow], num_seeds: int) -> str:
-    """The name of the study that confirms these trials: one that has begun to, or one that is not there yet."""
+    """Return the name of the study that confirms these trials: one that has begun, or a new one."""
     base = f"{table.name}-confirm-{len(chosen)}x{num_seeds}"
     spaces = {
         one.tags[STUDY_TAG]: read_text(one, SPACE_FILE) for one in studies() if one.tags.get(CONFIRMS_TAG) == table.name
@@ -139,13 +139,13 @@ def name_for(table: StudyTable, chosen: Sequence[TrialRow], num_seeds: int) -> s
 
 
 def fresh_seeds(table: StudyTable, num_seeds: int) -> list[int]:
-    """So many of the lowest seeds that no trial of the study has used."""
+    """Return the `num_seeds` lowest seeds that no trial of the study has used."""
     used = {row.params.get(table.job.seed or "") for row in table.rows}
     return [seed for seed in range(num_seeds + len(used)) if str(seed) not in used][:num_seeds]
 
 
 def write_config(table: StudyTable, chosen: Sequence[Chosen], num_seeds: int, name: str) -> Path:
-    """Write the configs of the study called `name`, which trains those `chosen` again, into the study's own folder.
+    """Write the configs of the study called `name`, which trains those `chosen` again.
 
     Returns:
         The folder: config.yaml says how it is searched, settings/ holds what each trial was trained with.
@@ -209,7 +209,7 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def train(
+def train_again(
     task: Task,
     folder: Path,
     job: Description,
@@ -220,7 +220,7 @@ def train(
     """Run the study whose configs lie in `folder`, as the job's own program would, in this process.
 
     Raises:
-        KeyboardInterrupt: It was stopped, and goes on with the same command.
+        KeyboardInterrupt: The study was stopped; the same command goes on with it.
     """
     names = ",".join(sorted(map(name_of, chosen)))
     print(f"confirming {len(chosen)} trials with {len(seeds)} seeds each\n", flush=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import optuna
 
 from sweep.arguments import Parser
-from sweep.errors import SweepError, told_in_one_line, without_password
+from sweep.errors import SweepError, exit_with_one_line, without_password
 from sweep.record.connect import connect
 from sweep.record.lifecycle import delete_runs
 from sweep.record.registry import versions_of
@@ -26,20 +26,20 @@ from sweep.study import storage as storages
 from sweep.study.activity import beating_hosts, is_locked
 
 JOURNAL = "optuna.journal"
-"""The storage of a study that names no other, in its folder."""
+"""File in a study's folder that is its storage, unless it names another."""
 MOST_NAMES = 5
 
 
 class Doomed(NamedTuple):
-    """What is deleted with a study."""
+    """The runs, files and trials that are deleted with a study."""
 
     study: RunRecord
     runs: list[RunRecord]
-    """The runs below the study's, those of its trials among them."""
+    """The runs below the study's run, including those of its trials."""
     folder: Path | None
-    """The folder with its files, None if there is none here that holds nothing else."""
+    """The folder with the study's files; None if there is none here that holds nothing else."""
     storage: str | None
-    """The address of the storage that holds its trials, None if that is not known."""
+    """Address of the storage that holds the study's trials, None if that is not known."""
 
     @property
     def name(self) -> str:
@@ -48,16 +48,16 @@ class Doomed(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep delete`."""
     parser = Parser("delete", __doc__)
     parser.add_argument("study", metavar="STUDY", help="its name, as sweep list shows it")
     parser.add_argument("--storage", metavar="ADDRESS", help="Optuna's storage of the study, if not in its folder")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     options = parser.parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
-        doomed = look(find_study(options.study), storages.absolute(options.storage))
-        print("\n".join(in_words(doomed)))
+        doomed = look(find_study(options.study), storages.absolute_address(options.storage))
+        print("\n".join(doomed_in_words(doomed)))
         if not options.yes and not _is_wanted():
             print("nothing was deleted")
             return
@@ -76,20 +76,20 @@ def _is_wanted() -> bool:
 
 
 def look(study: RunRecord, storage: str | None = None) -> Doomed:
-    """What there is of `study` to delete.
+    """Return what is to be deleted with `study`.
 
     Args:
-        study: Its parent run.
+        study: The run of the study.
         storage: Address of Optuna's storage that holds it, if that is not in its folder.
 
     Raises:
-        SweepError: Somebody works on it, or something else needs it.
+        SweepError: Somebody works on the study, or something else needs it.
     """
     name = study.tags[STUDY_TAG]
     folder = own_folder_of(study)
     if storage is None and folder is not None and (folder / JOURNAL).is_file():
         storage = str(folder / JOURNAL)
-    elif storage is not None and storages.find(storage, name) is None:
+    elif storage is not None and storages.stored_study(storage, name) is None:
         raise SweepError(f"--storage={without_password(storage)}: it holds no study {name}")
     found = Doomed(study, below(study), folder, storage)
     _require_idle(found)
@@ -114,13 +114,13 @@ def _require_idle(doomed: Doomed) -> None:
         raise SweepError(
             f"study={doomed.name}: by its record it runs, and its files are not here; delete it where they are"
         )
-    stored = storages.find(doomed.storage, doomed.name)
+    stored = storages.stored_study(doomed.storage, doomed.name)
     if stored is not None and (hosts := beating_hosts(stored)):
         raise SweepError(f"study={doomed.name}: {', '.join(hosts)} works on it; {instead}")
 
 
-def in_words(doomed: Doomed) -> list[str]:
-    """What goes, a line each, and what stays."""
+def doomed_in_words(doomed: Doomed) -> list[str]:
+    """Return a line for each thing that is deleted, and for each that stays."""
     lines = [f"study   {doomed.name}", f"runs    {len(doomed.runs) + 1} in MLflow, with their files and models"]
     if doomed.folder is None:
         lines.append("files   none on this machine that are known to be its own")
@@ -141,9 +141,9 @@ def _shown(folder: Path) -> str:
 
 
 def delete(doomed: Doomed) -> None:
-    """Delete it; the study's own run is the last to go, so that the same command goes on after an interruption."""
+    """Delete the study; its own run goes last, so that an interrupted command can be given again."""
     delete_runs(doomed.runs)
-    if doomed.storage is not None and storages.find(doomed.storage, doomed.name) is not None:
+    if doomed.storage is not None and storages.stored_study(doomed.storage, doomed.name) is not None:
         optuna.delete_study(study_name=doomed.name, storage=storages.open_storage(doomed.storage))
     if doomed.folder is not None and not foreign_files(doomed.folder):
         shutil.rmtree(doomed.folder)

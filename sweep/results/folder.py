@@ -1,4 +1,4 @@
-"""Where the files of a study lie, and how much room they take."""
+"""The folder of a study's files, and how much room they take."""
 
 import contextlib
 import os
@@ -14,19 +14,19 @@ LEFT_BY_STUDY = (
     r"\d+|confirm|optuna\.journal.*|\.\d+-.*|\.sweep\..*|\.submitit|report\.html|optimization_results\.yaml|"
     r"multirun\.yaml"
 )
-"""What a study leaves in its folder, as a pattern of names."""
+"""Pattern of the names that a study leaves in its folder."""
 
 
 def folder_of(study: RunRecord) -> Path:
-    """Where the files of `study` lie, or would if it had run here."""
+    """Return the folder of the study's files, or where it would be if the study had run here."""
     own = own_folder_of(study)
     return own or project.root() / "multirun" / as_folder(study.tags[STUDY_TAG])
 
 
 def own_folder_of(study: RunRecord) -> Path | None:
-    """The folder on this machine with the files of `study`; None if there is none.
+    """Return the folder on this machine that belongs to `study`, None if there is none.
 
-    A record can name any folder, so it is believed only of one that says itself whose it is.
+    A record can name any folder, so it is believed only if a file in the folder names the study.
     """
     folder = Path(study.tags.get(FOLDER_TAG, ""))
     with contextlib.suppress(OSError, ValueError):  # ValueError: a zero byte in a path
@@ -36,7 +36,7 @@ def own_folder_of(study: RunRecord) -> Path | None:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in `folder`, links not followed."""
+    """Return the bytes of all files in `folder`, without following links."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -46,13 +46,13 @@ def size_of(folder: Path) -> int:
 
 
 def size_in_words(size: int) -> str:
-    """A number of bytes as a person reads it: 0.4 MB, 12 MB, 1.2 GB."""
+    """Return a number of bytes as text: 0.4 MB, 12 MB, 1.2 GB."""
     number, unit = (size / 1e9, "GB") if size >= 1e9 else (size / 1e6, "MB")
     return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """The names of what lies in a study's `folder` and is none of what a study leaves there.
+    """Return the names in a study's `folder` that no study leaves there.
 
     A person can have a study put its files into any folder, their home for one.
     """

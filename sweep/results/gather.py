@@ -1,7 +1,7 @@
-"""What a study's report says, gathered from its record in MLflow.
+"""The findings of a study, gathered from its record in MLflow for its report.
 
-MLflow is asked a number of questions that does not grow with the trials: for their runs in large pages, for the curves
-of the best MOST_CURVES, and for how the best `trust.MOST_CANDIDATES` did on each example.
+The number of questions to MLflow does not grow with the trials: it is asked for their runs in large pages, for the
+curves of the best MOST_CURVES, and for the scores by example of the best `trust.MOST_CANDIDATES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,28 +23,28 @@ from sweep.study.space import LENGTH
 from sweep.trial import CONFIG_FILE
 
 MOST_CURVES = 100
-"""The trials whose learning curves are shown, best first; more would not be told apart."""
+"""Most trials whose learning curves are shown, best first; more could not be told apart."""
 CONFIRMATION_FILE = "confirmation.txt"
 
 
 class Findings(NamedTuple):
-    """A study as its report tells it."""
+    """The contents of a study's report."""
 
     table: StudyTable
     curves: Mapping[int, Curve]
-    """The objective's values by step, of the trials whose numbers are given."""
+    """The objective's values by step, by the number of the trial."""
     remarks: Sequence[str]
-    """How far the best value can be trusted, and where the best trial is at the edge of the space."""
+    """Sentences on how far to trust the best value, and on settings at the edge of the search space."""
     sections: Sequence[Section]
-    """What the job adds for the best trial."""
+    """Sections that the job adds for the best trial."""
     confirmation: str | None
-    """What fresh seeds said of the best trials, None if they have not been tried."""
+    """The text of the study's confirmation with fresh seeds, None if there is none."""
     composed: str | None
     """The composed config as YAML."""
 
 
 def gather(study: RunRecord) -> Findings:
-    """What there is to say of `study`, from MLflow alone.
+    """Return the findings of `study`, from MLflow alone.
 
     Raises:
         SweepError: No trial has finished, or what was recorded is damaged or missing.
@@ -53,13 +53,13 @@ def gather(study: RunRecord) -> Findings:
 
 
 def gather_for(table: StudyTable) -> Findings:
-    """What there is to say of the study whose `table` is made already.
+    """Return the findings of the study with this `table`.
 
     Raises:
         SweepError: No trial has finished, or what was recorded is damaged.
     """
     best = table.best
-    remarks = trust.in_words(trust.judge(table))
+    remarks = trust.trust_in_words(trust.judge_best(table))
     if len(table.objectives) == 1:
         remarks += _edges(table)
     sections: list[Section] = []
@@ -79,7 +79,7 @@ def gather_for(table: StudyTable) -> Findings:
 
 
 def _edges(table: StudyTable) -> list[str]:
-    """Where the best trial lies at the edge of what was searched, and the job can be trained beyond."""
+    """Return a sentence for each setting of the best trial at an edge of the space, if jobs beyond are allowed."""
     if recorded_settings(table.best.run) is None:
         return []
     try:
@@ -100,7 +100,7 @@ def _edges(table: StudyTable) -> list[str]:
 
 
 def _is_allowed(job: Description, settings: DictConfig, key: str, value: float) -> bool:
-    """Whether the job could be trained with another `value`: a dropout below 0 could not."""
+    """Return whether the job could be trained with another `value`: a dropout below 0 could not."""
     key = key.lstrip("+")
     try:
         settings = settings.copy()

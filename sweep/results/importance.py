@@ -1,4 +1,4 @@
-"""Which of the searched settings mattered."""
+"""The importance of each searched setting."""
 
 import warnings
 
@@ -10,21 +10,21 @@ from sweep.results.table import StudyTable
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 FEWEST_TRIALS = 5
-"""With fewer there is nothing to say."""
+"""Number of trials below which importances mean nothing."""
 BEST_TRIALS = 5
-"""At least so many are compared with all, as Optuna advises."""
+"""Least number of best trials that are compared with all, as Optuna advises."""
 
 
 def importances(table: StudyTable) -> dict[str, float]:
-    """The share of each setting in what sets the best trials apart from all, the highest first; they add up to 1.
+    """Return the share of each setting in what sets the best trials apart, highest first, with sum 1.
 
-    PED-ANOVA as Optuna has it, which also weighs settings that only some trials have (Watanabe, Bansal and
-    Hutter, 2023, https://arxiv.org/abs/2304.10255). It compares where the best trials lie with where all lie: the
-    best tenth, or more where that were fewer than BEST_TRIALS. Only the order of the objective's values counts, so a
-    pruned trial's last one will do.
+    It is PED-ANOVA as Optuna has it, which also weighs settings that only some trials have (Watanabe, Bansal and
+    Hutter, 2023, https://arxiv.org/abs/2304.10255): it compares where the best trials lie with where all lie. The best
+    are a tenth, or more where that were fewer than BEST_TRIALS. Only the order of the objective's values counts, so the
+    last value of a pruned trial is used too.
 
     Returns:
-        Empty where there are too few trials, or all are alike.
+        Shares by key; empty where there are too few trials, or all are alike.
     """
     if len(table.scored) < FEWEST_TRIALS:
         return {}
@@ -35,5 +35,5 @@ def importances(table: StudyTable) -> dict[str, float]:
 
 
 def evaluator(table: StudyTable) -> PedAnovaImportanceEvaluator:
-    """What weighs the settings of a study with so many trials."""
+    """Return Optuna's evaluator of importances for a study with this many trials."""
     return PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, BEST_TRIALS / len(table.scored))))

@@ -1,4 +1,4 @@
-"""What is known of the job of a run that has ended, and the run as that job is shown it again."""
+"""The job of a run that has ended, and the run in the form in which the job's hooks see it."""
 
 import tempfile
 from pathlib import Path
@@ -13,10 +13,10 @@ from sweep.record.tags import JOB_TAG, OBJECTIVE_TAG, PARENT_TAG
 
 
 def job_of(run: RunRecord) -> Description:
-    """What the job of `run`, a study, a trial or a single run, says about itself.
+    """Return what the job of `run`, a study, a trial or a single run, says about itself.
 
-    That is the job that the person's own project names, if it measures what the run was after; else what was recorded
-    of the run's job, which is data without code; else a job that says nothing.
+    That is the job that the person's own project names, if it has the metrics that the run searched for; else the
+    recorded description, which is data without code; else a job that says nothing.
 
     Raises:
         SweepError: The project's own job cannot be imported, or what was recorded is damaged.
@@ -35,10 +35,10 @@ def job_of(run: RunRecord) -> Description:
 
 
 def own_job(run: RunRecord) -> tuple[Task, Description]:
-    """The function of the job that the person's own project names, by which `run` is trained again, and its job.
+    """Return the function and the description of the project's own job, by which `run` is trained again.
 
     Raises:
-        SweepError: The project names none, it cannot be imported, or it does not measure what the run was after.
+        SweepError: The project names none, it cannot be imported, or it lacks a metric that the run searched for.
     """
     task = project.task()
     if task is None:
@@ -56,14 +56,14 @@ def own_job(run: RunRecord) -> tuple[Task, Description]:
 
 
 def measures(job: Description, run: RunRecord) -> bool:
-    """Whether `job` can have recorded `run`: it measures what that was after."""
+    """Return whether `job` can have recorded `run`: it has the metrics that the run searched for."""
     return not job.metrics or OBJECTIVE_TAG not in run.tags or set(run.objectives) <= job.metrics.keys()
 
 
 class KeptRun:
-    """A run that has ended, as its job is shown it again; see `sweep.hooks.Kept`.
+    """A run that has ended, in the form in which its job's hooks see it; see `sweep.hooks.Kept`.
 
-    Used as a context, for the copies of its files are gone when it is left.
+    Use it as a context manager: the copies of its files are deleted at the end of the block.
     """
 
     def __init__(self, run: RunRecord) -> None:
@@ -80,7 +80,7 @@ class KeptRun:
         self._folder.cleanup()
 
     def file(self, name: str) -> Path | None:
-        """A copy on this machine of the file `name` that the run kept, None if it kept none.
+        """Return the path of a local copy of the file `name` that the run kept, None if it kept none.
 
         Raises:
             RecordError: It cannot be read now.
@@ -91,5 +91,5 @@ class KeptRun:
             return None
         path = Path(self._folder.name) / name
         if not path.exists():
-            files.fetch(self._run, name, Path(self._folder.name))
+            files.fetch_file(self._run, name, Path(self._folder.name))
         return path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sweep.arguments import Parser
-from sweep.errors import told_in_one_line
+from sweep.errors import exit_with_one_line
 from sweep.record.connect import connect
 from sweep.record.runs import RunRecord, studies
 from sweep.record.tags import NUM_BEST_TAG, NUM_TRIALS_TAG, STUDY_TAG
@@ -18,26 +18,26 @@ from sweep.results.table import table_of
 from sweep.study.activity import is_locked
 
 HEADER = ("date", "state", "trials", "best", "size", "study")
-"""Names come last, for they may be long and have to be copied whole."""
+"""Names of the columns; the study's name comes last, for it may be long and has to be copied whole."""
 STATES = {"interrupted": "stopped"}
-"""Words of a study's end that are told in another word here: what was stopped goes on with the same command."""
+"""Words for how a study ended that differ from those of a trial: a stopped one goes on by the same command."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep list`."""
     Parser("list", __doc__).parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
         found = studies()
         rows = [row_of(study) for study in found]
-    print("\n".join(in_words(rows)) if rows else "no study yet")
+    print("\n".join(studies_in_words(rows)) if rows else "no study yet")
 
 
 def row_of(study: RunRecord) -> list[str]:
-    """What is told of a study, under HEADER.
+    """Return the cells of a study's row, as named in HEADER.
 
-    A study that has been concluded says itself how many trials it has and which was the best; of another one its
-    trials are asked for.
+    A concluded study has its number of trials and its best values in its record; for another one its trials are asked
+    for.
     """
     folder = own_folder_of(study)
     num_trials, best = study.whole_number(NUM_TRIALS_TAG, -1), _best_recorded(study)
@@ -61,7 +61,7 @@ def row_of(study: RunRecord) -> list[str]:
 
 
 def _date_in_words(date: datetime) -> str:
-    """As ls has it: the day, or of another year the month."""
+    """Return a date as ls does: month and day with the time, or with the year if that is another one."""
     return f"{date:%b %d}" if date.year == datetime.now().year else f"{date:%b %Y}"
 
 
@@ -76,8 +76,8 @@ def _front_in_words(size: int) -> str:
     return f"front {size}"
 
 
-def in_words(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of the table: all columns but the last flush right."""
+def studies_in_words(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of the table, with all columns but the last flush right."""
     left = aligned([HEADER[:-1], *(row[:-1] for row in rows)])
     names = [HEADER[-1], *(row[-1] for row in rows)]
     return [f"{line}  {name}" for line, name in zip(left, names, strict=True)]

@@ -12,21 +12,21 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 from optuna.distributions import BaseDistribution
 
+from sweep.errors import is_number
 from sweep.results import plots, summary
-from sweep.results.axes import is_number
 from sweep.results.gather import Findings
 from sweep.results.importance import importances
 from sweep.results.table import StudyTable, TrialRow
 
 TEMPLATE = "report.html"
 FAR_APART = 8
-"""By how much the largest of choices is larger than the smallest where a logarithmic axis suits them."""
+"""Ratio of the largest to the smallest choice from which a logarithmic axis suits them."""
 MOST_PRINTED = 100
-"""The rows of a table that go on paper; a longer one scrolls on the screen."""
+"""Most rows of a table that are printed on paper; a longer one scrolls on the screen."""
 
 
 class Plot(NamedTuple):
-    """What belongs together under one heading of a page."""
+    """Figures under one heading of the page, with an explanation."""
 
     title: str
     explanation: str
@@ -41,16 +41,16 @@ class Cells(NamedTuple):
     marked: Sequence[int] = ()
     """Places of the rows that stand out."""
     note: str = ""
-    """A sentence below."""
+    """Sentence below the table."""
 
     @property
     def is_long(self) -> bool:
-        """Whether it scrolls by itself."""
+        """Whether the table scrolls by itself."""
         return len(self.rows) > MOST_PRINTED
 
 
-def draw(findings: Findings) -> dict[str, Plot]:
-    """The interactive plots by the names of their files."""
+def draw_plots(findings: Findings) -> dict[str, Plot]:
+    """Return the interactive plots by the names of their files."""
     table = findings.table
     objective, trials = table.objective, table.scored
     best = table.best.number
@@ -104,7 +104,7 @@ def draw(findings: Findings) -> dict[str, Plot]:
 
 
 def _is_log(dimension: BaseDistribution) -> bool:
-    """Whether a logarithmic axis suits: it was searched so, or the choices lie further apart the larger they are."""
+    """Return whether a logarithmic axis suits a dimension: it is a log one, or its choices lie apart like powers."""
     choices = getattr(dimension, "choices", ())
     if not choices:
         return bool(getattr(dimension, "log", False))
@@ -113,7 +113,7 @@ def _is_log(dimension: BaseDistribution) -> bool:
 
 
 def page_of(findings: Findings, figures: Mapping[str, Plot]) -> str:
-    """The page of a study with these `figures`, one file that needs no other and no network."""
+    """Return the page of a study with these `figures`, one HTML file that needs no other and no network."""
     table = findings.table
     several = len(table.objectives) > 1
     best = f"Best trial {table.best.number}: {table.job.in_words(table.best.values)}"
@@ -135,7 +135,7 @@ def page_of(findings: Findings, figures: Mapping[str, Plot]) -> str:
 
 
 def page_of_plot(plot: Plot) -> str:
-    """`plot` as a page of its own, which needs no network."""
+    """Return `plot` as a page of its own, which needs no network."""
     return _fill(title=plot.title, plots=[plot])
 
 
@@ -161,7 +161,7 @@ def _in_base64(content: bytes) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A long name that goes on in the next line after / and _."""
+    """Return a long name that can be broken into lines after / and _."""
     return Markup(re.sub("([/_])", r"\1<wbr>", str(escape(name))))
 
 
@@ -171,7 +171,7 @@ def _drawn(figure: go.Figure) -> Markup:
 
 
 def _cells(table: StudyTable, rows: Sequence[TrialRow]) -> Cells:
-    """A row for each trial with what differs between them, and below it what does not."""
+    """Return a row for each trial with what differs between them, and a note with what does not."""
     columns, common = summary.compared(rows, table.dimensions)
     best = {row.number for row in table.front}
     told = ", ".join(f"{key}={summary.short(value)}" for key, value in common.items())

@@ -1,10 +1,10 @@
-"""The plots of a study: first the facts, from its table, then the drawing with Plotly.
+"""The plots of a study: facts are taken from its table first, then drawn with Plotly.
 
-Optuna's own figures are taken where they show the same: the importances and the Pareto front. Ours show more, where
-they are ours. In Optuna's history, slices and parallel coordinates there is no pruned trial, and of twenty trials half
-may be; its axes are linear, on which 98.5% and 98.6% are one point. Ours have pruned trials (grey), the best one (red),
-an axis for shares of 1 - value, and logarithmic axes for choices such as 16, 64, 256. Optuna's learning curves show
-neither which trials were pruned nor which is the best.
+Optuna's own figures are used where they show the same: the importances and the Pareto front. The other plots show more
+here. Optuna's history, slices and parallel coordinates leave out pruned trials, which may be half of all, and their
+axes are linear, on which 98.5% and 98.6% are one point; its learning curves show neither which trials were pruned nor
+which is the best. Here pruned trials are grey and the best one is red, shares have an axis of 1 - value, and choices
+such as 16, 64, 256 a logarithmic one.
 """
 
 import math
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from optuna.visualization import plot_param_importances, plot_pareto_front
 
-from sweep.errors import SweepError
-from sweep.results.axes import LOG, Scale, cut, is_number, log_or_linear, tick_settings, ticks_of
+from sweep.errors import SweepError, is_number
+from sweep.results.axes import LOG, Scale, cut, log_or_linear, tick_settings, ticks_of
 from sweep.results.importance import evaluator
 from sweep.results.table import Curve, StudyTable, TrialRow
 
@@ -35,17 +35,17 @@ LAYOUT: dict[str, Any] = {
     "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
 }
 MOST_AXES_OF_A_FRONT = 3
-"""As many objectives as Optuna's figure of the Pareto front can show."""
+"""Most objectives that Optuna's figure of the Pareto front can show."""
 
 
 class History(NamedTuple):
-    """How the best value of a study came about."""
+    """The optimisation history of a study: each trial's value, and the best so far."""
 
     numbers: list[int]
     values: list[float]
     pruned: list[bool]
     best: list[float]
-    """The best of the finished trials so far; not a number before the first of them."""
+    """The best value of the finished trials so far; NaN before the first of them."""
 
 
 class Axis(NamedTuple):
@@ -53,19 +53,19 @@ class Axis(NamedTuple):
 
     key: str
     name: str
-    """What is written along the axis."""
+    """Label along the axis."""
     is_log: bool
     rows: list[TrialRow]
     """The trials that have the setting, by their numbers."""
 
     @property
     def settings(self) -> list[Any]:
-        """The value of the setting in each of them."""
+        """The setting's value in each of the trials."""
         return [row.settings[self.key] for row in self.rows]
 
 
 class Coordinate(NamedTuple):
-    """One axis of the parallel coordinates: a place for each trial, and what is written at which places."""
+    """One axis of the parallel coordinates: a place for each trial, and ticks."""
 
     name: str
     places: list[float]
@@ -73,7 +73,7 @@ class Coordinate(NamedTuple):
 
 
 def history(table: StudyTable) -> History:
-    """The facts of the optimisation history, in the order of the trials' numbers."""
+    """Return the optimisation history, in the order of the trials' numbers."""
     better: Callable[[float, float], float] = min if table.direction == "minimize" else max
     values = [row.values[table.objective] for row in table.scored]
     best: list[float] = []
@@ -86,15 +86,15 @@ def history(table: StudyTable) -> History:
 
 
 def axis(table: StudyTable, key: str, is_log: bool, name: str = "") -> Axis:
-    """The facts of one setting's plot: the scored trials that have it; a logarithmic axis says so."""
+    """Return the scored trials that have the setting `key`, for its plot; the name of a logarithmic axis says so."""
     return Axis(key, (name or key) + LOG * is_log, is_log, [row for row in table.scored if key in row.settings])
 
 
 def coordinate(table: StudyTable, key: str, is_log: bool, name: str = "") -> Coordinate:
-    """The facts of one axis of the parallel coordinates, of the scored trials.
+    """Return one axis of the parallel coordinates, for the scored trials.
 
-    Numbers lie where they are, or where their logarithms are; other settings in the order of their names. A
-    trial that has no such setting lies below all others, at a place marked "none".
+    Numbers lie at their value, or its logarithm; other settings in alphabetical order. A trial that has no such setting
+    lies below all others, at a place marked "none".
     """
     given = [row.settings.get(key) for row in table.scored]
     known = [value for value in given if value is not None]
@@ -120,7 +120,7 @@ def _scale(table: StudyTable, values: Sequence[float]) -> Scale:
 
 
 def draw_history(table: StudyTable) -> go.Figure:
-    """Each trial's value, and the best so far."""
+    """Draw each trial's value, and the best so far."""
     facts = history(table)
     scale = _scale(table, facts.values)
     figure = go.Figure(layout=LAYOUT)
@@ -150,7 +150,7 @@ def draw_history(table: StudyTable) -> go.Figure:
 
 
 def draw_importances(table: StudyTable, shares: Mapping[str, float], names: Mapping[str, str]) -> go.Figure:
-    """Optuna's figure of the importances whose `shares` are above 0, the highest on top, with short `names`."""
+    """Draw Optuna's figure of the importances with `shares` above 0, highest on top, with short `names`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a setting which few trials have is judged by few
         figure = plot_param_importances(
@@ -173,7 +173,7 @@ def draw_importances(table: StudyTable, shares: Mapping[str, float], names: Mapp
 
 
 def draw_front(table: StudyTable) -> go.Figure:
-    """Optuna's figure of the Pareto front of two or three objectives, or of the first three of more."""
+    """Draw Optuna's figure of the Pareto front of two or three objectives, or of the first three of more."""
     shown = table.objectives[:MOST_AXES_OF_A_FRONT]
     figure = plot_pareto_front(
         table.to_optuna(), target_names=list(shown), targets=lambda trial: trial.values[: len(shown)]
@@ -207,7 +207,7 @@ def draw_front(table: StudyTable) -> go.Figure:
 
 
 def draw_parallel(table: StudyTable, coordinates: Sequence[Coordinate]) -> go.Figure:
-    """A line for each scored trial through all its settings, coloured by the objective."""
+    """Draw a line for each scored trial through all its settings, coloured by the objective."""
     values = [row.values[table.objective] for row in table.scored]
     scale = _scale(table, values)
     heights, ticks = [scale.height(value) for value in values], scale.heights()
@@ -230,7 +230,7 @@ def draw_parallel(table: StudyTable, coordinates: Sequence[Coordinate]) -> go.Fi
 
 
 def draw_axes(table: StudyTable, axes: Sequence[Axis]) -> list[go.Figure]:
-    """A figure for each setting, all with the same scale; the best trial stands out."""
+    """Draw a figure for each setting, all with the same scale; the best trial stands out."""
     scale = _scale(table, [row.values[table.objective] for facts in axes for row in facts.rows])
     return [_draw_axis(table, facts, scale) for facts in axes]
 
@@ -261,7 +261,10 @@ def _draw_axis(table: StudyTable, facts: Axis, scale: Scale) -> go.Figure:
 
 
 def draw_curves(table: StudyTable, curves: Mapping[int, Curve]) -> go.Figure:
-    """The objective by step of each scored trial in `curves`; pruned ones end with a cross, the best stands out."""
+    """Draw the objective by step for each scored trial in `curves`.
+
+    The curves of pruned trials end with a cross, and the best trial stands out.
+    """
     scale = _scale(table, [value for curve in curves.values() for _, value in curve])
     figure, step, best = go.Figure(layout=LAYOUT), table.job.step, table.best.number
     named = set()

@@ -1,4 +1,4 @@
-"""How two runs of the same settings compare: whether they are the same bit for bit, and what may have differed."""
+"""The comparison of a run with its repetition: whether both are the same bit for bit, and why they may differ."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,32 +10,34 @@ from sweep.results.known import KeptRun
 
 FINISHED = "finished"
 
-History = Mapping[str, Mapping[int, float]]
-"""The values of metrics by their names and steps."""
+MetricHistory = Mapping[str, Mapping[int, float]]
+"""The values of metrics by name and step."""
 
 
 class MetricDifference(NamedTuple):
-    """Where the values of a metric are furthest apart."""
+    """The step at which the values of a metric differ most."""
 
     metric: str
     step: int
     then: float | None
-    """None where there was no value."""
+    """Value in the first run, None if it has none at this step."""
     now: float | None
+    """Value in the repetition, None if it has none at this step."""
 
 
 class Repetition(NamedTuple):
-    """What a run and its repetition came to."""
+    """The comparison of a run with its repetition."""
 
     ended_then: str
-    """FINISHED, or what the run said at its end."""
+    """FINISHED, or the reason that the run gave at its end."""
     ended_now: str
+    """FINISHED, or the reason that the repetition gave at its end."""
     num_steps: int
     num_metrics: int
     metrics: list[MetricDifference]
-    """Those of the metrics that are not the same after every step."""
+    """The metrics that are not the same after every step."""
     kept: list[str] | None
-    """How what they have kept differs, empty if it is the same; None if that was not compared."""
+    """Lines on how the kept files differ, empty if they are the same; None if they were not compared."""
 
     @property
     def is_same(self) -> bool:
@@ -44,18 +46,18 @@ class Repetition(NamedTuple):
 
 
 def ending_of(run: RunRecord) -> str:
-    """FINISHED, or what `run` said at its end."""
+    """Return FINISHED, or the reason that `run` gave at its end."""
     return FINISHED if run.outcome is None or run.outcome.state == "finished" else run.outcome.reason
 
 
-def compare(then: RunRecord, now: RunRecord, ended: str, job: Description) -> Repetition:
-    """Every metric after every step, and what was kept, of two runs.
+def compare_runs(then: RunRecord, now: RunRecord, ended: str, job: Description) -> Repetition:
+    """Compare two runs by every metric after every step, and by their files.
 
     Args:
         then: A run that has ended.
         now: The run that repeats it.
-        ended: How that one ended.
-        job: Their job, which compares what they have kept if both have finished.
+        ended: FINISHED, or the reason that `now` gave at its end.
+        job: Description of their job, which compares the kept files if both runs have finished.
     """
     measured = [_measured(run, job) for run in (then, now)]
     kept = None
@@ -73,15 +75,18 @@ def compare(then: RunRecord, now: RunRecord, ended: str, job: Description) -> Re
 
 
 def _measured(run: RunRecord, job: Description) -> dict[str, dict[int, float]]:
-    """The metrics of `run` by step; of what stays the same, which versions before recorded at each, the first value."""
+    """Return the metrics of `run` by step.
+
+    Constant metrics, which earlier versions recorded at each step, have their first value only.
+    """
     return {
         name: dict(sorted(values.items())[:1]) if job.metric(name).is_constant else values
         for name, values in history_of(run).items()
     }
 
 
-def differing_metrics(then: History, now: History) -> list[MetricDifference]:
-    """Of each metric that is not the same after every step, the step after which it differs most."""
+def differing_metrics(then: MetricHistory, now: MetricHistory) -> list[MetricDifference]:
+    """Return, for each metric that is not the same after every step, the step at which it differs most."""
     found = []
     for metric in sorted({*then, *now}):
         a, b = then.get(metric, {}), now.get(metric, {})
@@ -94,7 +99,7 @@ def differing_metrics(then: History, now: History) -> list[MetricDifference]:
 
 
 def why(then: RunRecord, now: RunRecord, job: Description) -> list[str]:
-    """What may make two runs of the same settings differ, from what is recorded of both."""
+    """Return sentences on what may make two runs of the same settings differ, from both records."""
     reasons, unknown = [], []
     for key, what in {COMMIT_TAG: "the code", **job.circumstances}.items():
         a, b = (run.tags.get(key) for run in (then, now))
@@ -114,13 +119,13 @@ def why(then: RunRecord, now: RunRecord, job: Description) -> list[str]:
     return reasons or [f"nothing that is recorded: the same of {alike}; is the record intact?"]
 
 
-def tell(compared: Repetition, reasons: list[str], step: str) -> str:
-    """What a person reads of a comparison; the `reasons` only where there is a difference.
+def repetition_in_words(compared: Repetition, reasons: list[str], step: str) -> str:
+    """Return a comparison as text for a person, with the `reasons` only if there is a difference.
 
     Args:
-        compared: What the two came to.
-        reasons: Why they may differ.
-        step: What a step is called.
+        compared: The comparison of the two runs.
+        reasons: Sentences on why they may differ.
+        step: The job's word for a step.
     """
     if compared.is_same:
         return f"the same, bit for bit: {_what_is_same(compared, step)}"

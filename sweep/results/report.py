@@ -1,4 +1,4 @@
-"""What a study came to: plots, tables and one page with all of it, made from the record in MLflow.
+"""The report of a study: plots, tables and one page with all of it, made from the record in MLflow.
 
 sweep report                 of the newest study
 sweep report --study NAME    of this study
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.arguments import Parser
-from sweep.errors import told_in_one_line
+from sweep.errors import exit_with_one_line
 from sweep.files import is_name, replacing
 from sweep.record.connect import connect
 from sweep.record.pages import where_to_look
@@ -32,19 +32,19 @@ TABLE_FILE = "trials"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep report`."""
     parser = Parser("report", __doc__)
     parser.add_argument("--study", metavar="NAME", help="by default the newest")
     options = parser.parse_args(arguments)
-    with told_in_one_line():
+    with exit_with_one_line():
         connect()
         findings = gather(find_study(options.study))
         path = write(findings)
-    print(summary.tell(findings.table, findings.remarks, where(findings.table.study, path)))
+    print(summary.summary_in_words(findings.table, findings.remarks, where(findings.table.study, path)))
 
 
 def where(study: RunRecord, page: Path | None) -> list[str]:
-    """The lines that say where to look: at the `page`, if it was made, and in MLflow."""
+    """Return lines on where to look: at the `page`, if it was made, and in MLflow."""
     look, *more = where_to_look(study)
     return [
         *([f"report  {os.path.relpath(page)}"] if page else []),
@@ -54,16 +54,16 @@ def where(study: RunRecord, page: Path | None) -> list[str]:
 
 
 def write(findings: Findings) -> Path:
-    """Make everything there is to see of a study, keep it in the study's run and its best trial's, and the page.
+    """Make the report of a study, keep it with the study's run and its best trial's, and write the page.
 
     Returns:
-        Where the page is.
+        Path of the page.
     """
-    from sweep.results.page import draw, page_of, page_of_plot  # what draws is not installed everywhere
+    from sweep.results.page import draw_plots, page_of, page_of_plot  # what draws is not installed everywhere
 
     table = findings.table
     run = MLflowRun(table.study.run_id)
-    figures = draw(findings)
+    figures = draw_plots(findings)
     rows = rows_of(table)
     page = page_of(findings, figures)
     path = folder_of(table.study) / REPORT_FILE
@@ -84,7 +84,7 @@ def write(findings: Findings) -> Path:
 
 
 def _keep_sections(findings: Findings) -> None:
-    """Keep what the job adds for the best trial with that trial's run, under evaluation/."""
+    """Keep the sections of the job with the best trial's run, under evaluation/."""
     found = {name: file for one in findings.sections for name, file in (*one.pictures.items(), *one.files.items())}
     kept = {name: content for name, content in found.items() if is_name(name)}
     if not kept:
@@ -98,7 +98,7 @@ def _keep_sections(findings: Findings) -> None:
 
 
 def rows_of(table: StudyTable) -> list[dict[str, Any]]:
-    """A row for each trial, best first: its objectives, what was searched, and where to find it."""
+    """Return a row for each trial, best first: its objectives, its searched settings, and its run."""
     return [
         {
             "trial": row.number,

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from sweep.arguments import Parser
 from sweep.description import Description, Task
-from sweep.errors import Stopped, SweepError, in_one_line, told_in_one_line
+from sweep.errors import Stopped, SweepError, exit_with_one_line, in_one_line
 from sweep.goal import Goal
 from sweep.record.connect import connect
 from sweep.record.lifecycle import open_run
@@ -33,14 +33,14 @@ from sweep.record.tags import (
     RERUN_TAG,
 )
 from sweep.results.known import KeptRun, own_job
-from sweep.results.repetition import FINISHED, Repetition, compare, ending_of, tell, why
+from sweep.results.repetition import FINISHED, Repetition, compare_runs, ending_of, repetition_in_words, why
 from sweep.results.settings import settings_again
 from sweep.running import carry_out
 from sweep.trial import Trial
 
 
 class RepeatedTrial(Trial):
-    """A trial that is stopped where the run that it repeats was: after all that this reported after its last step."""
+    """A trial that stops where the run that it repeats was stopped: after the last report of that run."""
 
     def __init__(self, *given: Any, last_step: int, names: Collection[str]) -> None:
         super().__init__(*given)
@@ -59,7 +59,7 @@ class RepeatedTrial(Trial):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the verb `sweep rerun`."""
     parser = Parser("rerun", __doc__)
     parser.add_argument("run", metavar="RUN_ID", help="the run's id, as MLflow's pages show it")
     parser.add_argument(
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     _show_steps()
-    with told_in_one_line():  # after Ctrl-C MLflow has the new run as FAILED, interrupted
+    with exit_with_one_line():  # after Ctrl-C MLflow has the new run as FAILED, interrupted
         connect()
         run = find_run(options.run)
         require_trained(run)
@@ -75,12 +75,12 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="rerun-") as folder:
             again, compared = rerun(run, task, job, Path(folder), trust=options.trust)
         reasons = [] if compared.is_same else why(run, again, job)
-    print(f"\n{tell(compared, reasons, job.step)}\nrecorded as {again.name} ({again.run_id})")
+    print(f"\n{repetition_in_words(compared, reasons, job.step)}\nrecorded as {again.name} ({again.run_id})")
     sys.exit(0 if compared.is_same else 1)
 
 
 def _show_steps() -> None:
-    """Print what a trial says, as a single run does, and not what libraries say."""
+    """Print a trial's own lines, as a single run does, but not those of libraries."""
     logger = logging.getLogger("sweep")
     logger.handlers = [logging.StreamHandler(sys.stdout)]
     logger.setLevel(logging.INFO)
@@ -88,7 +88,7 @@ def _show_steps() -> None:
 
 
 def require_trained(run: RunRecord) -> None:
-    """Raise a SweepError unless `run` is one of a training that has ended."""
+    """Raise a SweepError unless `run` is a training that has ended."""
     at = f"run={run.run_id}: {run.name} is"
     if run.tags.get(KIND_TAG) == "study":
         trials = trials_of(run)
@@ -110,22 +110,22 @@ def _instead_of_copy(run: RunRecord) -> str:
 def rerun(
     run: RunRecord, task: Task, job: Description, folder: Path, trust: bool = False
 ) -> tuple[RunRecord, Repetition]:
-    """Train `run` again, record that beside it, and compare the two.
+    """Train `run` again, record that as a new run, and compare the two.
 
     A run that was stopped is trained up to the step it reached; one that failed, until it fails again.
 
     Args:
-        run: One that `require_trained` lets pass.
-        task: The function of its job.
-        job: What that says about itself; how it is trained again, with what was left to the machine, is its part.
-        folder: For files that are needed only meanwhile.
+        run: A run that `require_trained` accepts.
+        task: The function of the run's job.
+        job: Description of that job, which sets what was left to the machine as it was.
+        folder: A folder for temporary files.
         trust: Whether recorded settings may name code.
 
     Returns:
-        The new run, and how it compares.
+        The new run, and the comparison.
 
     Raises:
-        SweepError: It was recorded without what is needed to train it again, or cannot be trained here.
+        SweepError: The record lacks what is needed to train the run again, or it cannot be trained here.
     """
     settings = settings_again(run, job, trust)
     job.checked(settings)
@@ -147,7 +147,7 @@ def rerun(
         names = {name for name, values in history.items() if last_step in values and name in job.metrics}
         trial = RepeatedTrial(job, goal, folder / "again", last_step=last_step, names=names)
     again, ended = _train(run, task, settings, trial)
-    return again, compare(run, again, ended, job)
+    return again, compare_runs(run, again, ended, job)
 
 
 def _require_same_data(run: RunRecord, job: Description, settings: DictConfig) -> None:
@@ -164,7 +164,10 @@ def _was_stopped(run: RunRecord) -> bool:
 
 
 def _train(run: RunRecord, task: Task, settings: DictConfig, trial: Trial) -> tuple[RunRecord, str]:
-    """The new run, and how it ended: FINISHED, or what it said; as `run` where it got as far as that was stopped."""
+    """Train the new run; return it, and how it ended: FINISHED, or its reason.
+
+    A repetition that was stopped where `run` was counts as ended in the same way.
+    """
     tags = {
         KIND_TAG: "rerun",  # not "trial": what looks for the best run must not meet this one twice
         RERUN_TAG: run.run_id,

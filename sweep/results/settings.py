@@ -1,4 +1,4 @@
-"""The settings that a run was trained with, read back as plain values whoever recorded them."""
+"""The settings that a run was trained with, read back as plain values, whoever recorded them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from sweep.trial import CONFIG_FILE
 
 
 def recorded_settings(run: RunRecord) -> DictConfig | None:
-    """The settings in the config.yaml of `run`, None if it kept none. Nothing in them is resolved.
+    """Return the settings in the config.yaml of `run`, None if it kept none; nothing is resolved.
 
     Raises:
-        SweepError: They are damaged, or hold an interpolation.
+        SweepError: The settings are damaged, or hold an interpolation.
     """
     text = read_text(run, CONFIG_FILE)
     if text is None:
@@ -32,16 +32,16 @@ def recorded_settings(run: RunRecord) -> DictConfig | None:
 def settings_again(
     run: RunRecord, job: Description, trust: bool = False, tags: Mapping[str, str] | None = None
 ) -> DictConfig:
-    """The settings with which `job` trains `run` again.
+    """Return the settings with which `job` trains `run` again.
 
     Args:
-        run: Anybody's.
-        job: What the person's own job says about itself.
-        trust: Whether they may name code that the job would run.
-        tags: What was left to the machine then; by default the run's tags.
+        run: A run, recorded by anybody.
+        job: Description of the person's own job.
+        trust: Whether the settings may name code that the job would run.
+        tags: Tags with what was left to the machine then; by default the run's.
 
     Raises:
-        SweepError: It kept none, they are damaged, name code, or the job does not take them.
+        SweepError: The run kept no settings, or they are damaged, name code, or are refused by the job.
     """
     found = recorded_settings(run)
     if found is None:
@@ -60,7 +60,7 @@ def settings_again(
 
 
 def flat(settings: DictConfig) -> dict[str, Any]:
-    """Each of the `settings` by its key, interpolations as they are written."""
+    """Return each of the `settings` by its key, with interpolations as they are written."""
     plain = OmegaConf.to_container(settings)
     assert isinstance(plain, dict)
     return flatten({str(key): value for key, value in plain.items()})

@@ -1,4 +1,4 @@
-"""What a person reads of a study: the table of its trials, the best of them, what to type next."""
+"""The summary of a study for a person: the table of its trials, the best of them, and what to type next."""
 
 import re
 import textwrap
@@ -12,15 +12,15 @@ from sweep.study.progress import terminal_width
 
 MOST_ROWS = 50
 WIDTH_WITHOUT_TERMINAL = 120
-"""Columns of a table that goes into a file or a pipe."""
+"""Columns of a table that is written to a file or a pipe."""
 TAKEN = ("trial", "front", "seconds", "status", "run", "length")
-"""Names of columns that are no settings, and one that alone says nothing."""
+"""Column names that are no settings, and "length", which means nothing by itself."""
 INDENT = " " * 8
-"""Before what belongs to the line above."""
+"""Indentation of lines that belong to the line above."""
 
 
 def counts_in_words(table: StudyTable) -> str:
-    """How many trials there are, and how they ended."""
+    """Return how many trials there are, and how they ended, as text."""
     counts = Counter("copied" if row.copy_of is not None else row.state for row in table.rows)
     interrupted = counts.pop(INTERRUPTED, 0)
     told = ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
@@ -29,12 +29,12 @@ def counts_in_words(table: StudyTable) -> str:
     return f"{counts.total()} trials, {told}"
 
 
-def tell(table: StudyTable, remarks: Sequence[str], where_to_look: Sequence[str]) -> str:
-    """The table of trials, best first, the best one, and what to type next.
+def summary_in_words(table: StudyTable, remarks: Sequence[str], where_to_look: Sequence[str]) -> str:
+    """Return the table of trials, best first, the best one, and what to type next, as text.
 
     Args:
         table: The study, with a trial that has finished.
-        remarks: What else there is to say of the best.
+        remarks: Sentences about the best trial.
         where_to_look: Lines that say what to type, or where to go, to see the record.
     """
     lines = [table_in_words(table), "", f"study   {table.name}: {counts_in_words(table)}"]
@@ -46,7 +46,7 @@ def tell(table: StudyTable, remarks: Sequence[str], where_to_look: Sequence[str]
 
 
 def best_lines(table: StudyTable, *, with_settings: bool = False) -> list[str]:
-    """The best trial, or the Pareto front, in words."""
+    """Return the best trial, or the Pareto front, as lines of text."""
 
     def line(row: TrialRow) -> str:
         settings = settings_of(row, table.dimensions) if with_settings else {}
@@ -61,9 +61,9 @@ def best_lines(table: StudyTable, *, with_settings: bool = False) -> list[str]:
 
 
 def table_in_words(table: StudyTable) -> str:
-    """A line for each trial, best first by the first objective, those without a value last; at most MOST_ROWS.
+    """Return a line for each trial, best first by the first objective, at most MOST_ROWS.
 
-    What all trials have in common is told below, once.
+    Trials without a value come last. Settings that all trials share are printed below, once.
     """
     on_front = {row.number for row in table.front}
     several = len(table.objectives) > 1
@@ -91,16 +91,16 @@ def table_in_words(table: StudyTable) -> str:
 
 
 class Compared(NamedTuple):
-    """What differs between trials, and what does not."""
+    """The settings that differ between trials, and those that do not."""
 
     columns: dict[str, list[str]]
-    """The value in each trial of what differs, by its key, shortened as far as it stays unlike the others."""
+    """The values that differ, one for each trial, by key; shortened as far as they stay distinct."""
     common: dict[str, str]
-    """What is the same in all of several trials, by the whole key."""
+    """The settings that are the same in all trials, by the whole key."""
 
 
 def compared(rows: Sequence[TrialRow], searched: Iterable[str]) -> Compared:
-    """The settings of the trials `rows` that were `searched`, the items of a list together."""
+    """Return which of the settings `searched` differ between the trials `rows`, the items of a list together."""
     keys = whole_lists(searched, {name for row in rows for name in row.params})
     cells = {key: [row.run.setting(key) for row in rows] for key in keys}
     common = {key: values[0] for key, values in cells.items() if len(rows) > 1 and len(set(values)) == 1}
@@ -109,13 +109,13 @@ def compared(rows: Sequence[TrialRow], searched: Iterable[str]) -> Compared:
 
 
 def settings_of(row: TrialRow, searched: Iterable[str]) -> dict[str, str]:
-    """What a trial has of the keys `searched`, the items of a list together."""
+    """Return a trial's values for the keys `searched`, the items of a list together."""
     found = {key: row.run.setting(key) for key in whole_lists(searched, row.params)}
     return {key: value for key, value in found.items() if value}
 
 
 def whole_lists(searched: Iterable[str], params: Collection[str] = ()) -> list[str]:
-    """The keys `searched`, with a list in place of its items and its length; `params` are what trials recorded."""
+    """Return the keys `searched`, with a list in place of its items and length; `params` are recorded names."""
     keys = list(searched)
     items = {key: key.rpartition(".")[0] for key in keys if key.rpartition(".")[2].isdigit()}
     lengths = {key: name for key in keys if (name := key.removesuffix(".length")) != key}
@@ -124,7 +124,7 @@ def whole_lists(searched: Iterable[str], params: Collection[str] = ()) -> list[s
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Of each key as much of its end as says what it is and no other ends in: `lr` for `optimizer.lr`."""
+    """Return the shortest end of each key that no other key has and that means something: `lr` for `optimizer.lr`."""
     parts = {key: key.lstrip("+").split(".") for key in keys}
 
     def is_unique(key: str, num_parts: int) -> bool:
@@ -142,13 +142,13 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each of `rows`, each column as wide as its widest cell and flush right."""
+    """Return a line for each of `rows`, each column as wide as its widest cell and flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int] = ()) -> list[str]:
-    """The lines of a table no wider than the terminal.
+    """Return the lines of a table no wider than the terminal.
 
     Where it is too narrow, names in the `header` are broken, then long cells cut; then the columns at the places
     `spare` are left out, in this order, and named below.
@@ -161,7 +161,7 @@ def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence
 
 
 def _narrower(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[int]) -> Iterator[list[str]]:
-    """The lines of a table, then narrower and narrower ones."""
+    """Yield the lines of a table, then those of narrower and narrower ones."""
     yield aligned([header, *rows])
     for most in (40, 16, 10):
         yield _broken(header, rows, most)
@@ -174,7 +174,7 @@ def _narrower(header: Sequence[str], rows: Sequence[Sequence[str]], spare: Seque
 
 
 def _broken(header: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> list[str]:
-    """The aligned lines of a table with names over several lines, and no cell longer than `most`."""
+    """Return the aligned lines of a table with names over several lines, and no cell longer than `most`."""
     cells = [[cell if len(cell) <= most else f"{cell[: most - 2]}.." for cell in row] for row in rows]
     widths = [max(map(len, column), default=0) for column in zip(*cells, strict=True)] or [0] * len(header)
     names = [_break(name, width) for name, width in zip(header, widths, strict=True)]
@@ -184,7 +184,7 @@ def _broken(header: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> 
 
 
 def _break(name: str, width: int) -> list[str]:
-    """`name` over as many lines as it needs to be no wider than `width`, where it has parts."""
+    """Return `name` over as many lines as it needs to be no wider than `width`, where it has parts."""
     lines = [""]
     for part in re.findall(r"[^/_. -]+[/_. -]*|[/_. -]+", name):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
@@ -194,7 +194,7 @@ def _break(name: str, width: int) -> list[str]:
 
 
 def wrapped(text: str) -> str:
-    """A sentence over as many lines as a terminal needs, those after the first indented; as it is without one."""
+    """Return a sentence over as many lines as the terminal needs, with an indent; on one line without a terminal."""
     width = terminal_width()
     if width is None:
         return text
@@ -204,19 +204,19 @@ def wrapped(text: str) -> str:
 
 
 def status_in_words(row: TrialRow) -> str:
-    """How a trial ended, in one word, or whose copy it is."""
+    """Return how a trial ended, in one word, or whose copy it is."""
     return row.state if row.copy_of is None else f"as {row.copy_of}"
 
 
 def value_in_words(table: StudyTable, row: TrialRow, objective: str) -> str:
-    """The value that a trial came to; a dash where it failed, or has none."""
+    """Return a trial's value of `objective` as text; a dash if it failed, or has none."""
     if row.state not in ("finished", "pruned", "stopped") or objective not in row.values:
         return "-"
     return table.job.metric(objective).in_words(row.values[objective])
 
 
 def short(param: str) -> str:
-    """A recorded setting, its numbers to four digits."""
+    """Return a recorded setting with its numbers rounded to four digits."""
     if param.startswith("[") and param.endswith("]"):
         return f"[{','.join(short(item) for item in param[1:-1].split(','))}]"
     try:
@@ -226,6 +226,6 @@ def short(param: str) -> str:
 
 
 def bare(param: str) -> str:
-    """A setting as it stands in a column: a list without its brackets."""
+    """Return a setting as it stands in a column: a list without its brackets."""
     told = short(param)
     return told[1:-1] if re.fullmatch(r"\[[^\[\]]+\]", told) else told

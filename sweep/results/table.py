@@ -1,7 +1,7 @@
 """The trials of a study as one typed table, made once from MLflow's record.
 
-Summary, plots, importances, report and confirm start from it: how trials are ranked, and which of them are on the
-Pareto front, is decided here.
+Summary, plots, importances, report and confirm start from it: the ranking of trials, and the Pareto front, are decided
+here.
 """
 
 import math
@@ -35,29 +35,29 @@ class TrialRow(NamedTuple):
     number: int
     """Number of the trial in its study, from 0."""
     run: RunRecord
-    """Its run in MLflow: tags, and what its files are found by."""
+    """The trial's run in MLflow, with its tags, by which its files are found."""
     outcome: Outcome | None
-    """How it ended; None while it runs."""
+    """How the trial ended; None while it runs."""
     values: Mapping[str, float]
-    """The value of each objective that it has measured; of a pruned trial the last one."""
+    """The value of each objective; of a pruned trial the last one it reported."""
     settings: Mapping[str, Any]
-    """What was searched: a value, typed, for each dimension that the trial has."""
+    """The typed value of each searched dimension that the trial has."""
     copy_of: int | None = None
-    """Number of the trial that it repeats, where it was not trained itself."""
+    """Number of the trial that this one copies, where it was not trained itself."""
 
     @property
     def run_id(self) -> str:
-        """Id of its run in MLflow."""
+        """Id of the trial's run in MLflow."""
         return self.run.run_id
 
     @property
     def name(self) -> str:
-        """Name of its run, as in `trial-007`."""
+        """Name of the trial's run, as in `trial-007`."""
         return self.run.name
 
     @property
     def seconds(self) -> float:
-        """Seconds from its start to its end; 0 while it runs."""
+        """Seconds from the trial's start to its end; 0 while it runs."""
         return self.run.seconds
 
     @property
@@ -67,22 +67,22 @@ class TrialRow(NamedTuple):
 
     @property
     def params(self) -> Mapping[str, str]:
-        """Every setting that it recorded, as text."""
+        """Every recorded setting of the trial, as text."""
         return self.run.params
 
     @property
     def state(self) -> str:
-        """How it ended, in one word: that of its outcome, or running."""
+        """The state of the trial's outcome in one word, or running."""
         return "running" if self.outcome is None else self.outcome.state
 
     @property
     def is_pruned(self) -> bool:
-        """Whether its study ended it before its last step."""
+        """Whether the study's pruner ended the trial."""
         return self.state == "pruned"
 
     @property
     def is_candidate(self) -> bool:
-        """Whether it can be the best: it has finished, with a number for each objective, and copies no other."""
+        """Whether the trial can be the best: finished, with a number for each objective, and no copy."""
         is_whole = not any(map(math.isnan, self.values.values()))
         return self.state == "finished" and self.copy_of is None and is_whole
 
@@ -92,17 +92,17 @@ class StudyTable:
     """A study with all of its trials."""
 
     study: RunRecord
-    """Its parent run."""
+    """The run of the study, parent of its trials' runs."""
     job: Description
-    """What the job of its trials says about itself."""
+    """Description of the job of the trials."""
     dimensions: Mapping[str, BaseDistribution]
-    """What was searched, by key."""
+    """The searched dimensions, by key."""
     rows: Sequence[TrialRow]
     """All trials, by their numbers."""
     objectives: Sequence[str] = field(init=False)
-    """The metrics that it is after."""
+    """The metrics that the study searches for."""
     directions: Sequence[str] = field(init=False)
-    """Which way each of them is better: minimize or maximize."""
+    """Direction in which each objective improves: minimize or maximize."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objectives", self.study.objectives)
@@ -115,22 +115,22 @@ class StudyTable:
 
     @property
     def objective(self) -> str:
-        """The metric by which trials are ranked: of several objectives the first."""
+        """The metric by which trials are ranked: the first objective."""
         return self.objectives[0]
 
     @property
     def direction(self) -> str:
-        """Which way the objective is better."""
+        """Direction in which the ranking objective improves."""
         return self.directions[0]
 
     @property
     def metric(self) -> Metric:
-        """What the job says of the objective."""
+        """The job's description of the ranking objective."""
         return self.job.metric(self.objective)
 
     @cached_property
     def ranked(self) -> list[TrialRow]:
-        """All trials, best first by the objective, those that have not finished last; of equals the first."""
+        """All trials, best first by the objective, unfinished ones last; of equals the first."""
         sign = 1 if self.direction == "minimize" else -1
 
         def place(row: TrialRow) -> tuple[bool, float, int]:
@@ -140,7 +140,7 @@ class StudyTable:
 
     @cached_property
     def scored(self) -> list[TrialRow]:
-        """The trials that finished or were pruned with a value of the objective, without copies, by their numbers."""
+        """The trials that finished or were pruned with a value of the objective, without copies, by number."""
         return [
             row
             for row in self.rows
@@ -151,9 +151,10 @@ class StudyTable:
 
     @cached_property
     def front(self) -> list[TrialRow]:
-        """The best trial, or with several objectives all that no other beats in one without losing in another.
+        """The best trial, or with several objectives the Pareto front, by number.
 
-        By their numbers; of equals the first only. Empty if none has finished.
+        No other trial beats these in one objective without losing in another; of equals only the first is there. Empty
+        if no trial has finished.
         """
         signs = [1 if direction == "minimize" else -1 for direction in self.directions]
         candidates = [row for row in self.rows if row.is_candidate and len(row.values) == len(self.objectives)]
@@ -174,7 +175,7 @@ class StudyTable:
         """The best trial by the objective.
 
         Raises:
-            SweepError: None has finished.
+            SweepError: No trial has finished.
         """
         sign = 1 if self.direction == "minimize" else -1
         if not self.front:
@@ -184,7 +185,7 @@ class StudyTable:
         return min(self.front, key=lambda row: (sign * row.values[self.objective], row.number))
 
     def to_optuna(self, curves: Mapping[int, Curve] | None = None) -> optuna.Study:
-        """The study as Optuna's own, in memory, for Optuna's figures.
+        """Return the study as Optuna's own, in memory, for Optuna's figures.
 
         Args:
             curves: The objective's values by step, of the trials whose numbers are given.
@@ -194,9 +195,9 @@ class StudyTable:
         return made
 
     def scored_in_optuna(self) -> optuna.Study:
-        """The scored trials as Optuna's own study of the one objective, in which pruned ones have finished.
+        """Return the scored trials as an Optuna study of one objective, with pruned trials as finished.
 
-        It is for what asks for the order of the values only, in which a pruned trial's last one will do.
+        Use it only where the order of the values counts, for which the last value of a pruned trial will do.
         """
         made = _empty_study([self.direction])
         for row in self.scored:
@@ -224,15 +225,15 @@ def _empty_study(directions: Sequence[str]) -> optuna.Study:
 def table_of(
     study: RunRecord, job: Description | None = None, dimensions: Mapping[str, BaseDistribution] | None = None
 ) -> StudyTable:
-    """The table of `study`, from MLflow alone.
+    """Return the table of `study`, from MLflow alone.
 
     Args:
-        study: Its parent run.
-        job: What its job says about itself; by default what `job_of` finds.
-        dimensions: What was searched; by default as recorded.
+        study: The run of the study.
+        job: Description of the study's job; by default the one that `job_of` finds.
+        dimensions: The searched dimensions; by default as recorded.
 
     Raises:
-        SweepError: It has no search space recorded, or what was recorded is damaged.
+        SweepError: The record has no search space, or is damaged.
     """
     if dimensions is None:
         dimensions = _recorded_space(study)
@@ -242,7 +243,7 @@ def table_of(
 def of_runs(
     study: RunRecord, job: Description, dimensions: Mapping[str, BaseDistribution], runs: Sequence[RunRecord]
 ) -> StudyTable:
-    """The table of `study` with the trials that `runs` are."""
+    """Return the table of `study` with the trials in `runs`."""
     rows = [_row(run, study.objectives, dimensions) for run in runs]
     return StudyTable(study, job, dimensions, sorted(rows, key=lambda row: row.number))
 

@@ -1,4 +1,4 @@
-"""How far the best value of a study can be trusted, from how its trials did on each example."""
+"""How far to trust the best value of a study, from the scores of its trials on each example."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ from sweep.results.uncertainty import interval, interval_of_mean, selection_bias
 MOST_CANDIDATES = 100
 """The finished trials that are compared example by example, the best ones.
 
-Those further down seldom win a resample: of 500 simulated models, all as good as each other, the other 400 add 3% to
+Those further down seldom win a resample: of 500 simulated models of equal quality, the other 400 add 3% to
 the selection bias; beyond the best 50 it would be 10%.
 """
 
@@ -27,33 +27,34 @@ SAME = 1e-4
 
 
 class Trust(NamedTuple):
-    """What is known of a metric of the best trial besides its value."""
+    """A metric of the best trial, with its interval and selection bias."""
 
     name: str
     """Name of the metric."""
     metric: Metric
     value: float
     low: float
-    """The lower end of its 95% interval."""
+    """Lower end of the value's 95% interval."""
     high: float
+    """Upper end of the value's 95% interval."""
     num_examples: int
-    """How many examples it was measured on."""
+    """Number of examples that the metric was measured on."""
     num_candidates: int
-    """From how many trials it was picked by these examples; 0 if they had no part in the choice."""
+    """Number of trials that the best was chosen from by these examples; 0 if they had no part in the choice."""
     selection_bias: float | None = None
-    """By how much the choice is expected to make it too good, None if that is not known."""
+    """Expected optimism of the value because the best was chosen by it; None if that is not known."""
     num_compared: int = 0
-    """How many of the candidates that was estimated from."""
+    """Number of candidates that the selection bias was estimated from."""
     num_finished: int = 0
-    """How many of the candidates have finished; the others were pruned."""
+    """Number of candidates that have finished; the others were pruned."""
 
 
 def is_shown(table: StudyTable, metric: str) -> bool:
-    """Whether the best trial's value of `metric` may be seen.
+    """Return whether the best trial's value of `metric` may be shown.
 
-    Where the seed is searched, what wins is the mean over the seeds, see `sweep confirm`. If the objective is not
-    measured on the examples of the job's first metric, those are kept for the winner, or a person would choose a seed
-    by them. The part of a metric's name before the / says which examples it is measured on.
+    Where the seed is searched, the mean over the seeds decides, see `sweep confirm`. If the objective is not measured
+    on the examples of the job's first metric, those are held back until the end, or a person would choose a seed by
+    them. The part of a metric's name before the / says which examples it is measured on.
     """
     kept_for_winner = _examples_of(next(iter(table.job.metrics), table.objective))
     if table.job.seed not in table.dimensions or kept_for_winner == _examples_of(table.objective):
@@ -65,11 +66,11 @@ def _examples_of(metric: str) -> str:
     return metric.partition("/")[0]
 
 
-def judge(table: StudyTable) -> list[Trust]:
-    """How far to trust the best trial's values.
+def judge_best(table: StudyTable) -> list[Trust]:
+    """Return how far to trust each shown value of the best trial.
 
-    That is the objective, shares that were measured on the same examples, and the job's first metric, if it may be
-    shown. Empty where there are several objectives, or no trial has kept how it did on each example.
+    Those are the objective, shares that were measured on the same examples, and the job's first metric, if it may be
+    shown. Empty where there are several objectives, or no trial has kept its scores by example.
     """
     if len(table.objectives) > 1 or table.job.per_example is None:
         return []
@@ -87,7 +88,7 @@ def _metrics(table: StudyTable) -> Iterator[str]:
 
 def _judge(table: StudyTable, name: str) -> Trust | None:
     best, metric = table.best, table.job.metric(name)
-    own = per_example(table, best.run, name)
+    own = scores_by_example(table, best.run, name)
     if own is None:
         return None
     scores = np.asarray(own.scores, dtype=np.float64)
@@ -109,16 +110,16 @@ def _judge(table: StudyTable, name: str) -> Trust | None:
 
 
 def _of_others(table: StudyTable, rows: Sequence[TrialRow], own: PerExample, name: str) -> Iterator[PerExample]:
-    """The scores of `rows` on the same examples; it ends with the first of them that was measured on others."""
+    """Yield the scores of `rows` on the same examples, up to the first trial measured on others."""
     for row in rows:
-        found = per_example(table, row.run, name) if row.run.digest == table.best.run.digest else None
+        found = scores_by_example(table, row.run, name) if row.run.digest == table.best.run.digest else None
         if found is None or found.examples != own.examples or len(found.scores) != len(own.scores):
             return
         yield found
 
 
-def per_example(table: StudyTable, run: RunRecord, metric: str) -> PerExample | None:
-    """How the model of `run` did on each example, None if it has kept nothing; what is damaged is told and left out."""
+def scores_by_example(table: StudyTable, run: RunRecord, metric: str) -> PerExample | None:
+    """Return how the model of `run` did on each example, None if that was not kept or is damaged."""
     if table.job.per_example is None:
         return None
     try:
@@ -137,8 +138,8 @@ def per_example(table: StudyTable, run: RunRecord, metric: str) -> PerExample | 
     return found
 
 
-def in_words(judged: Sequence[Trust]) -> list[str]:
-    """A line or two for each."""
+def trust_in_words(judged: Sequence[Trust]) -> list[str]:
+    """Return a line or two for each value."""
     lines = []
     for trust in judged:
         value, low, high = map(trust.metric.in_words, (trust.value, trust.low, trust.high))
@@ -162,5 +163,5 @@ def _bias_in_words(trust: Trust) -> str:
 
 
 def points(metric: Metric, difference: float) -> str:
-    """A difference between two values of `metric`: "0.07 points" of percent, or a number."""
+    """Return a difference between two values of `metric` as text: "0.07 points" of percent, or a number."""
     return f"{100 * difference:.2f} points" if metric.is_share else metric.in_words(difference)

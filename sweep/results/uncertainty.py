@@ -1,4 +1,4 @@
-"""How far a number can be trusted: the interval of a metric, what choosing by it does to it, which means differ."""
+"""The uncertainty of a metric: its interval, the selection bias of the best of several, comparisons of means."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
-"""Of every interval and every comparison here."""
+"""Confidence level of every interval and comparison."""
 NUM_RESAMPLES = 1000
 RESAMPLES_AT_ONCE = 100  # of MNIST's 10,000 images: 4 MB
 
 
 def interval(share: float, num_examples: int) -> tuple[float, float]:
-    """Where the share among all examples of this kind lies, at 95%, given that among `num_examples` drawn from them.
+    """Return the 95% interval of the share among all examples, given the share among `num_examples` of them.
 
-    Wilson's score interval (E. B. Wilson, 1927, "Probable inference, the law of succession, and statistical
-    inference", https://doi.org/10.1080/01621459.1927.10502953), which keeps its promise near 0 and 1 too
+    It is Wilson's score interval (E. B. Wilson, 1927, "Probable inference, the law of succession, and statistical
+    inference", https://doi.org/10.1080/01621459.1927.10502953), which holds its level near 0 and 1 too
     (Brown, Cai and DasGupta, 2001, https://doi.org/10.1214/ss/1009213286).
 
     Args:
@@ -32,9 +32,9 @@ def interval(share: float, num_examples: int) -> tuple[float, float]:
 
 
 def interval_of_mean(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """Where the mean over all examples of this kind lies, at 95%, given the scores (N,) of some; Student's t.
+    """Return the 95% interval of the mean over all examples, given the scores (N,) of some, by Student's t.
 
-    Without limits, where there is one example only.
+    It is infinite if there is only one example.
     """
     from scipy.stats import t
 
@@ -49,14 +49,15 @@ def selection_bias(
     direction: str = "maximize",
     num_resamples: int = NUM_RESAMPLES,
 ) -> float:
-    """The expected optimism of the best of several means on the same examples: by how much it is too good, 0 or more.
+    """Return the selection bias of the best of several means on the same examples: its expected optimism, 0 or more.
 
-    The best of many is also the luckiest of many. How much luck there was is found by choosing again: examples
-    are drawn with replacement, the model that is best on them is scored on the examples not drawn, which had no
-    part in the choice, and the overall best is scored on the same ones; the mean difference is the luck
+    The best of many is also the luckiest of many. The bias is estimated by choosing again: examples are drawn with
+    replacement, the model that is best on them is scored on the examples not drawn, which had no part in the
+    choice, and the overall best is scored on the same ones; the mean difference is the selection bias
     (bootstrap bias corrected selection: Tsamardinos, Greasidou and Borboudakis, 2018, "Bootstrapping the
     out-of-sample predictions for efficient and accurate cross-validation", https://doi.org/10.1007/s10994-018-5714-4).
-    Models that err on the same examples, as good ones do, have less of it than independent ones, and this sees it.
+    Models that err on the same examples, as good ones do, have less of it than independent ones; the estimate
+    takes that into account.
 
     Args:
         scores: (num_models, num_examples), whether each model gets each example right, or its score there.
@@ -88,24 +89,24 @@ def selection_bias(
 
 
 class Comparison(NamedTuple):
-    """Whether two groups of measurements have different means."""
+    """The comparison of the means of two groups of measurements."""
 
     one: str
     other: str
     difference: float
-    """Mean of `one` minus that of `other`."""
+    """Mean of the group `one` minus that of `other`."""
     low: float
-    """The lower end of the difference's 95% interval."""
+    """Lower end of the difference's 95% interval."""
     high: float
 
     @property
     def differ(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
-def compare(groups: Mapping[str, Sequence[float]]) -> list[Comparison]:
-    """Every pair of groups, with intervals that hold at 95% for all of them together.
+def compare_means(groups: Mapping[str, Sequence[float]]) -> list[Comparison]:
+    """Compare the means of every pair of groups, with intervals that hold at 95% for all pairs together.
 
     Tukey's honestly significant difference, as Kramer has it for groups of unequal size (Tukey, 1949, "Comparing
     individual means in the analysis of variance", https://doi.org/10.2307/3001913; Kramer, 1956), which takes the
@@ -113,7 +114,7 @@ def compare(groups: Mapping[str, Sequence[float]]) -> list[Comparison]:
     tells little of it.
 
     Args:
-        groups: By name, two or more measurements in each.
+        groups: Two or more measurements in each group, by its name.
     """
     from scipy.stats import tukey_hsd  # takes a second that the summary of a study need not wait
 

@@ -1,4 +1,4 @@
-"""What fresh seeds say of a study's best settings: which have the best mean, and which can be told apart."""
+"""The verdict of a confirmation: which settings have the best mean over fresh seeds, and which differ."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from sweep.errors import SweepError
 from sweep.record.runs import RunRecord
 from sweep.results import summary, trust
 from sweep.results.table import StudyTable, TrialRow
-from sweep.results.uncertainty import Comparison, compare, interval, interval_of_mean, selection_bias
+from sweep.results.uncertainty import Comparison, compare_means, interval, interval_of_mean, selection_bias
 
 SETTINGS = "settings"
-"""The key whose value says which settings a trial of a confirmation has: the name of the trial that found them."""
+"""Key with the settings that a trial of a confirmation uses: the name of the trial that found them."""
 
 
 class Candidate(NamedTuple):
@@ -23,11 +23,11 @@ class Candidate(NamedTuple):
     name: str
     """Name of the trial that found them."""
     found: float
-    """What the objective was there."""
+    """Value of the objective in the trial that found the settings."""
     values: list[float]
-    """What it is with each fresh seed."""
+    """Value of the objective with each fresh seed."""
     runs: list[RunRecord]
-    """The run of each fresh seed."""
+    """Run of each fresh seed."""
 
     @property
     def mean(self) -> float:
@@ -41,14 +41,14 @@ class Candidate(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What fresh seeds say of the candidates."""
+    """The result of training the candidates with fresh seeds."""
 
     candidates: list[Candidate]
-    """The best mean first."""
+    """The candidates, the best mean first."""
     comparisons: list[Comparison]
-    """How each two of them differ, by their names."""
+    """The comparison of each two candidates, by their names."""
     num_seeds: int
-    """How many seeds each was to be trained with; some may have failed, or not have been trained yet."""
+    """How many seeds each candidate was to be trained with; some runs may have failed, or not have run yet."""
 
     @property
     def winner(self) -> Candidate:
@@ -56,17 +56,19 @@ class Verdict(NamedTuple):
         return self.candidates[0]
 
     def differ(self, one: str, other: str) -> bool:
-        """Whether these two can be told apart."""
+        """Return whether the means of these two candidates can be told apart."""
         return any({one, other} == {pair.one, pair.other} and pair.differ for pair in self.comparisons)
 
 
 def name_of(row: TrialRow) -> str:
-    """What the settings of a trial are called, whatever its run is called by now."""
+    """Return the name of a trial's settings, whatever its run is called by now."""
     return f"trial-{row.number:03d}"
 
 
-def judge(table: StudyTable, chosen: Sequence[TrialRow], trials: Sequence[RunRecord], num_seeds: int) -> Verdict:
-    """What `trials`, of the study that trained those `chosen` from `table` again with `num_seeds` seeds, say.
+def judge_candidates(
+    table: StudyTable, chosen: Sequence[TrialRow], trials: Sequence[RunRecord], num_seeds: int
+) -> Verdict:
+    """Return the verdict of `trials`, which trained the `chosen` trials of `table` with `num_seeds` seeds.
 
     Raises:
         SweepError: Not every one of them has finished with two seeds or more.
@@ -86,7 +88,7 @@ def judge(table: StudyTable, chosen: Sequence[TrialRow], trials: Sequence[RunRec
         candidates.append(Candidate(name_of(one), one.values[objective], values, runs))
     sign = 1 if table.direction == "minimize" else -1
     candidates.sort(key=lambda candidate: sign * candidate.mean)
-    comparisons = compare({candidate.name: candidate.values for candidate in candidates})
+    comparisons = compare_means({candidate.name: candidate.values for candidate in candidates})
     return Verdict(candidates, comparisons, num_seeds)
 
 
@@ -94,8 +96,8 @@ def _as_number(seed: str) -> int:
     return int(seed) if seed.isdecimal() else 0
 
 
-def in_words(table: StudyTable, verdict: Verdict) -> str:
-    """The candidates, which of them can be told apart, the winner and how good it is."""
+def verdict_in_words(table: StudyTable, verdict: Verdict) -> str:
+    """Return the candidates, which of them differ, the winner and how good it is, as text."""
     objective, winner = table.objective, verdict.winner
     middle = sorted(winner.runs, key=lambda run: run.metrics[objective])[len(winner.runs) // 2]
     lines = _candidates_in_words(table, verdict)
@@ -144,7 +146,7 @@ def _other_pairs(verdict: Verdict) -> Iterable[tuple[Candidate, str]]:
 
 
 def _trust_in_words(table: StudyTable, verdict: Verdict) -> list[str]:
-    """How far to trust the winner's mean of the job's first metric, and what choosing by it did to it."""
+    """Return how far to trust the winner's mean of the job's first metric, with its selection bias."""
     name = next(iter(table.job.metrics), table.objective)
     metric, chose = table.job.metric(name), name == table.objective
     scores = [_mean_scores(table, one, name) for one in (verdict.candidates if chose else [verdict.winner])]
@@ -163,8 +165,8 @@ def _trust_in_words(table: StudyTable, verdict: Verdict) -> list[str]:
 
 
 def _mean_scores(table: StudyTable, candidate: Candidate, metric: str) -> NDArray[np.float64] | None:
-    """The score of each example, the mean over the seeds, (N,); None where that was not kept."""
-    found = [trust.per_example(table, run, metric) for run in candidate.runs]
+    """Return the mean score of each example over the seeds, (N,); None where scores were not kept."""
+    found = [trust.scores_by_example(table, run, metric) for run in candidate.runs]
     known = [one for one in found if one is not None]
     is_whole = len(known) == len(found) and len({(one.examples, len(one.scores)) for one in known}) == 1
     return np.mean([np.asarray(one.scores, dtype=np.float64) for one in known], axis=0) if is_whole else None

@@ -13,7 +13,7 @@ from sweep.study.trials import OWNER
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process of this machine works on the study whose files lie in `folder`."""
+    """Return whether a process of this machine works on the study with its files in `folder`."""
     for path in folder.glob(f".{OWNER}.*.lock"):
         try:
             with FileLock(path, timeout=0):
@@ -24,9 +24,9 @@ def is_locked(folder: Path) -> bool:
 
 
 def beating_hosts(study: optuna.Study, wait: Callable[[float], None] = time.sleep) -> list[str]:
-    """The other machines that work on `study`; where one has, that takes as long as a heartbeat.
+    """Return the other machines that work on `study`; if there are any, this takes as long as a heartbeat.
 
-    A heartbeat is of that machine's clock, so it is looked at twice.
+    Heartbeats carry the other machine's clock, so they are compared with later ones, not with this machine's clock.
     """
     before = _heartbeats(study)
     if not before:
@@ -37,7 +37,7 @@ def beating_hosts(study: optuna.Study, wait: Callable[[float], None] = time.slee
 
 
 def _heartbeats(study: optuna.Study) -> dict[str, tuple[str, float]]:
-    """The machine and the last heartbeat of each owner elsewhere."""
+    """Return the machine and the last heartbeat of each process that works on `study` elsewhere."""
     owners = {key: value for key, value in study.user_attrs.items() if key.startswith(OWNER) and value}
     return {
         key: (str(value["host"]), float(value["time"]))

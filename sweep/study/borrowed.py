@@ -1,7 +1,7 @@
-"""What is taken from the hydra-optuna-sweeper plugin: the reading of a search space, and its factories of samplers.
+"""The parts taken from the hydra-optuna-sweeper plugin: its reading of search spaces and its sampler factories.
 
-The plugin makes public its sweeper and the settings of it only. What it searches with lies in its module `_impl`,
-under names that are not private: they are imported here and nowhere else.
+The public names of the plugin are its sweeper and the sweeper's settings only. These parts lie in its module `_impl`,
+under names without an underscore; they are imported here and nowhere else.
 """
 
 from hydra_plugins.hydra_optuna_sweeper._impl import (

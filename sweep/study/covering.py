@@ -1,4 +1,4 @@
-"""Which combinations of values to try, so that each value of a search space has been tried in some of them."""
+"""Covering combinations: as few as hold each value of a search space, to see that each value can be used."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,23 +9,23 @@ from omegaconf.errors import OmegaConfBaseException
 from sweep.errors import SweepError
 
 MOST_TRIED = 8
-"""In how many combinations a value is tried before it counts as one that never goes."""
+"""In how many combinations a value is tried before it counts as one that is always refused."""
 
 
 def require_each_goes(
     values: Mapping[str, Sequence[str]], attempt: Callable[[dict[str, str]], None]
 ) -> list[dict[str, str]]:
-    """See that `attempt` takes each of `values` in some combination, and return the combinations that it took.
+    """Check that `attempt` takes each of `values` in some combination; return the combinations that it took.
 
-    One that it refuses does not count against its values as long as others with them go: the trials that meet it
-    will say so. In which order the values were given makes no difference.
+    A combination that it refuses does not count against its values as long as others with them are taken: the trials
+    that meet it will say so. The order in which the values are given makes no difference.
 
     Args:
-        values: Of each key, those to try.
-        attempt: Raises a SweepError, or one of Hydra's, of a combination that does not go.
+        values: The values to try, by key.
+        attempt: Raises a SweepError, or one of Hydra's errors, for a combination that cannot be trained.
 
     Raises:
-        SweepError: And Hydra's: what `attempt` says of a value that went in none of the combinations tried.
+        SweepError: (or an error of Hydra's) The error of `attempt` for a value that was refused in every combination.
     """
     values = {key: sorted(set(given)) for key, given in sorted(values.items())}
     drawn = random.Random(0)
@@ -40,7 +40,7 @@ def require_each_goes(
         return None
 
     def refusal_of_all(combinations: Iterable[dict[str, str]]) -> Exception | None:
-        """The first, None as soon as one is taken."""
+        """Return the first refusal, None as soon as one combination is taken."""
         first = None
         for combination in combinations:
             error = refusal(combination)
@@ -67,6 +67,6 @@ def require_each_goes(
 
 
 def covering_combinations(values: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-    """As few combinations as hold every one of `values` at least once."""
+    """Yield as few combinations as hold every one of `values` at least once."""
     for i in range(max(map(len, values.values()), default=1)):
         yield {key: choices[min(i, len(choices) - 1)] for key, choices in values.items()}

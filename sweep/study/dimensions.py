@@ -1,4 +1,4 @@
-"""One dimension of a search space: its values, its ends, what it is in words, and how it is kept as text."""
+"""A dimension of a search space: its values, its ends, its wording, and its form as text."""
 
 import json
 import math
@@ -20,13 +20,13 @@ from optuna.distributions import (
 from sweep.errors import SweepError, in_one_line, is_number
 
 SPACE_FILE = "search_space.json"
-"""The dimensions of a study, kept with its record."""
+"""File with the dimensions of a study, kept with its record."""
 NEAR_AN_END = 0.02
 """The share of a dimension, on its own scale, that counts as its end."""
 
 
 class Edge(NamedTuple):
-    """A value at one end of its dimension."""
+    """A value that lies at an end of its dimension."""
 
     value: float
     low: float
@@ -34,11 +34,11 @@ class Edge(NamedTuple):
     side: str
     """ "lower" or "upper"."""
     beyond: float
-    """A value a little further out."""
+    """A value a little beyond that end."""
 
 
 def edge_of(dimension: BaseDistribution, value: Any) -> Edge | None:
-    """Where `value` lies within NEAR_AN_END of an end of `dimension`; None elsewhere, or where there are no ends.
+    """Return where `value` lies if within NEAR_AN_END of an end of `dimension`, else None.
 
     Choices have ends if they are numbers.
     """
@@ -71,16 +71,16 @@ def edge_of(dimension: BaseDistribution, value: Any) -> Edge | None:
 
 
 def to_json(dimensions: Mapping[str, BaseDistribution]) -> str:
-    """`dimensions` as text that `from_json` reads back."""
+    """Return `dimensions` as text that `from_json` reads back."""
     described = {key: json.loads(distribution_to_json(dimension)) for key, dimension in dimensions.items()}
     return json.dumps(described, indent=1)
 
 
 def from_json(text: str) -> dict[str, BaseDistribution]:
-    """What `to_json` wrote.
+    """Return the dimensions that `to_json` wrote.
 
     Raises:
-        SweepError: It is damaged.
+        SweepError: The text is damaged.
     """
     try:
         return {key: json_to_distribution(json.dumps(described)) for key, described in json.loads(text).items()}
@@ -89,7 +89,7 @@ def from_json(text: str) -> dict[str, BaseDistribution]:
 
 
 def value_of(dimension: BaseDistribution, recorded: str) -> Any:
-    """The value of `dimension` that a record has as text; None if there is none, or none of the dimension's."""
+    """Return the value of `dimension` from its text in a record; None if there is none, or it is outside."""
     if isinstance(dimension, CategoricalDistribution):
         number = _number_in(recorded)
         return next((one for one in dimension.choices if text_of(one) == text_of(recorded) or one == number), None)
@@ -105,7 +105,7 @@ def _number_in(text: str) -> float | int | str:
 
 
 def member_of(distribution: BaseDistribution, value: Any) -> Any:
-    """`value` as one of the distribution's own, None if it is outside."""
+    """Return `value` as one of the distribution's own, None if it is outside."""
     if isinstance(distribution, CategoricalDistribution):
         return next((choice for choice in distribution.choices if text_of(choice) == text_of(value)), None)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -121,7 +121,7 @@ def member_of(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def extremes(distribution: BaseDistribution) -> list[str]:
-    """All choices, or the lowest and the highest."""
+    """Return all choices, or the lowest and the highest value, as overrides have them."""
     choices = getattr(distribution, "choices", None)
     if choices is None:
         assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -130,7 +130,7 @@ def extremes(distribution: BaseDistribution) -> list[str]:
 
 
 def few_of(distribution: BaseDistribution) -> list[str]:
-    """The ends and the middle of an interval, nothing where all values can be listed."""
+    """Return the ends and the middle of an interval; nothing where all values can be listed."""
     if isinstance(distribution, CategoricalDistribution):
         return []
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -141,7 +141,8 @@ def few_of(distribution: BaseDistribution) -> list[str]:
     return [str(low), str(round(middle)) if is_whole else f"{middle:.3g}", str(high)]
 
 
-def in_words(distribution: BaseDistribution) -> str:
+def dimension_in_words(distribution: BaseDistribution) -> str:
+    """Return a dimension as text, to compare and to show: "choice(a, b)", "int 1 to 4", "float 0.1 to 1, log"."""
     if isinstance(distribution, CategoricalDistribution):
         return f"choice({', '.join(map(str, distribution.choices))})"
     assert isinstance(distribution, IntDistribution | FloatDistribution)
@@ -151,13 +152,14 @@ def in_words(distribution: BaseDistribution) -> str:
 
 
 def text_of(value: Any) -> str:
+    """Return `value` as an override has it."""
     if isinstance(value, ListConfig):
         return f"[{','.join(map(text_of, value))}]"
     return str(value).strip("'\"").replace(" ", "")
 
 
 def values_of(dimension: BaseDistribution) -> list[Any]:
-    """All values of `dimension`, none where they cannot be listed, as those of an interval."""
+    """Return all values of `dimension`; none where they cannot be listed, as those of an interval."""
     if isinstance(dimension, CategoricalDistribution):
         return list(dimension.choices)
     assert isinstance(dimension, IntDistribution | FloatDistribution)

@@ -1,4 +1,4 @@
-"""What a study has come to, as Optuna's record alone tells it: the best trials, and how each trial ended."""
+"""The result of a study, from Optuna's storage alone: its best trials, and how each trial ended."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ RESULTS_FILE = "optimization_results.yaml"
 
 
 def best_trials(study: Study) -> list[FrozenTrial]:
-    """The best trial of a study, or those on the Pareto front where there are several objectives."""
+    """Return the best trial of a study, or the trials on the Pareto front of several objectives."""
     if len(study.optuna.directions) > 1:
         return study.optuna.best_trials
     try:
@@ -27,20 +27,20 @@ def best_trials(study: Study) -> list[FrozenTrial]:
         return []
 
 
-def in_words(job: Description, objectives: Sequence[str], values: Sequence[float]) -> str:
-    """The `values` of the objectives as a person reads them."""
+def values_in_words(job: Description, objectives: Sequence[str], values: Sequence[float]) -> str:
+    """Return the `values` of the objectives as text for a person."""
     return job.in_words(dict(zip(objectives, values, strict=True)))
 
 
 def none_finished(num_trials: int, reasons: Sequence[str]) -> str:
-    """One line on a study without a finished trial, with the first of the `reasons`."""
+    """Return one line on a study without a finished trial, with the first of the `reasons`."""
     return f"none of {num_trials} trials finished; the first said: {next(iter(reasons), 'nothing')}"
 
 
 def tell_best(study: Study, job: Description, objectives: Sequence[str], results: Path) -> str:
-    """The best trials in words, and where the file with the `results` is."""
+    """Return the best trials as text, and where the file with the `results` is."""
     lines = [
-        f"best    trial {trial.number}: {in_words(job, objectives, trial.values)}  "
+        f"best    trial {trial.number}: {values_in_words(job, objectives, trial.values)}  "
         + "  ".join(f"{key}={value}" for key, value in trial.params.items())
         for trial in best_trials(study)
     ]
@@ -48,7 +48,7 @@ def tell_best(study: Study, job: Description, objectives: Sequence[str], results
 
 
 def write_results(study: Study, folder: Path) -> Path:
-    """Write optimization_results.yaml into `folder`, in the plugin's form, and return where it is.
+    """Write optimization_results.yaml into `folder`, as the plugin does, and return its path.
 
     Raises:
         SweepError: No trial has finished.
@@ -69,12 +69,12 @@ def write_results(study: Study, folder: Path) -> Path:
 
 
 def ended(trial: FrozenTrial, objectives: Sequence[str], step: str) -> Ended:
-    """How a trial ended, as its record should have it.
+    """Return how a trial ended, as MLflow should record it.
 
     Args:
         trial: A trial that neither runs nor waits.
         objectives: Names of the metrics that its study searches for.
-        step: What the job's steps are called.
+        step: The job's word for a step.
     """
     outcome = outcome_of(trial, step)
     metrics = dict(zip(objectives, outcome.values, strict=False))

@@ -1,4 +1,4 @@
-"""A trial of a study as its job sees it: what the job reports, and whether it should go on."""
+"""A job's handle of its trial in a study: it reports values to the pruner, and learns whether to go on."""
 
 import functools
 import os
@@ -23,32 +23,32 @@ TAKEN_OVER = "taken over: the study was stopped, or went on without this job"
 
 
 class Handle(ABC):
-    """A trial of a study as its job sees it."""
+    """The side of a trial that its job sees: values go to the pruner, and the answer is whether to go on."""
 
     @abstractmethod
     def report(self, value: float, step: int) -> None:
-        """Tell the pruner the objective's `value` after `step`."""
+        """Report the objective's `value` after `step` to the pruner."""
 
     @abstractmethod
     def reason_to_stop(self, when: str = "") -> Outcome | None:
-        """How the job should end now, None if it should go on; a pruned trial counts as finished from here on.
+        """Return the outcome with which the job should end now, None if it should go on.
 
-        `when` completes the reason: " after step 2 of 4".
+        A pruned trial counts as finished from here on. `when` completes the reason: " after step 2 of 4".
 
         Raises:
-            TakenOver: Its trial has been ended by others.
+            TakenOver: Another process has ended the trial.
         """
 
     @abstractmethod
     def finish(self, values: Sequence[float]) -> None:
-        """Leave the objectives' final values; from here on the trial counts as finished, whatever dies.
+        """Store the objectives' final values; from here on the trial counts as finished, whatever process dies.
 
         Raises:
-            TakenOver: Its trial has been ended by others.
+            TakenOver: Another process has ended the trial.
         """
 
     def recall(self, key: str) -> Any:  # noqa: ARG002 -- of no study there is none
-        """A fact that is kept with the study; None if there is none."""
+        """Return a fact that is kept with the study, None if there is none."""
         return None
 
     def note(self, text: str) -> None:  # noqa: ARG002 -- without a study there is nobody to tell
@@ -57,18 +57,22 @@ class Handle(ABC):
 
 
 class NoHandle(Handle):
-    """The handle of a job that belongs to no study, or to one in another process's memory: nothing stops it."""
+    """The handle of a job without a study, or with one in another process's memory: nothing stops the job."""
 
-    def report(self, value: float, step: int) -> None: ...
+    def report(self, value: float, step: int) -> None:
+        """Do nothing, as there is no pruner."""
+
     def reason_to_stop(self, _when: str = "") -> Outcome | None:
+        """Return None, as nothing stops the job."""
         return None
 
-    def finish(self, values: Sequence[float]) -> None: ...
+    def finish(self, values: Sequence[float]) -> None:
+        """Do nothing, as there is no study to keep the values."""
 
 
 @functools.cache
 def _load(address: str | None, name: str) -> optuna.Study:
-    """Open the study once for all jobs of this process: what it has read of finished trials is not read again."""
+    """Return the study, opened once for all jobs of this process, so that finished trials are read once."""
     try:
         # The sampler is not asked for anything here; this one is the cheapest to make.
         return optuna.load_study(study_name=name, storage=open_storage(address), sampler=RandomSampler())
@@ -78,7 +82,7 @@ def _load(address: str | None, name: str) -> optuna.Study:
 
 
 class StoredHandle(Handle):
-    """A trial in a storage that this process can reach."""
+    """The handle of a trial in a storage that this process can reach."""
 
     def __init__(self, address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> None:
         self._study = loaded = _load(address, study)
@@ -93,11 +97,13 @@ class StoredHandle(Handle):
             self._storage.set_trial_user_attr(self._trial_id, WORKER, f"{socket.gethostname()} {os.getpid()}")
 
     def report(self, value: float, step: int) -> None:
+        """Report the objective's `value` after `step` to the pruner."""
         if self._is_pruned:
             with suppress(UpdateFinishedTrialError):
                 self._trial.report(value, step)
 
     def reason_to_stop(self, when: str = "") -> Outcome | None:
+        """Return the outcome with which the job should end now, None if it should go on."""
         if self._storage.get_trial(self._trial_id).state != TrialState.RUNNING:
             raise TakenOver(TAKEN_OVER + when)
         if not self._is_pruned or not self._trial.should_prune():
@@ -107,12 +113,15 @@ class StoredHandle(Handle):
         return outcome
 
     def finish(self, values: Sequence[float]) -> None:
+        """Store the objectives' final values."""
         self._leave(TrialState.COMPLETE, Outcome("finished", values=tuple(values)))
 
     def recall(self, key: str) -> Any:
+        """Return a fact that is kept with the study, None if there is none."""
         return self._study.user_attrs.get(f"sweep.{key}")
 
     def note(self, text: str) -> None:
+        """Leave a sentence for the person who started the study."""
         with suppress(UpdateFinishedTrialError):
             self._notes.append(text)
             self._storage.set_trial_user_attr(self._trial_id, NOTES, self._notes)
@@ -128,7 +137,7 @@ class StoredHandle(Handle):
 
 
 def handle_of(address: str | None, study: str, number: int, pruner: BasePruner | None = None) -> Handle:
-    """The handle of a study's trial, for the job that runs it.
+    """Return the handle of a study's trial, for the job that runs it.
 
     Args:
         address: Address of the study's storage; None if that is the memory of the process that made the study.

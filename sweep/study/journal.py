@@ -1,7 +1,7 @@
 """The file that holds a study by default: Optuna's journal, in which every change is a line of JSON.
 
-A full disk or a power cut leaves a line without its end. Such a last line is cut off before anything is appended
-after it; damage further up is told, with the command that takes it out.
+A full disk or a power cut leaves a last line without its end. It is cut off before anything is appended; damage further
+up is reported, with the command that removes it.
 """
 
 import errno
@@ -22,11 +22,11 @@ from sweep.errors import RecordError, in_one_line
 
 RECORD_START = b'{"op_code":'
 SECONDS_TO_WAIT = 60
-"""Whoever holds the journal's lock for so long is stuck: a write takes milliseconds."""
+"""Age at which the journal's lock counts as stuck: a write takes milliseconds."""
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file; whatever keeps it from being read or written is a RecordError.
+    """Optuna's journal file; whatever keeps it from being read or written is raised as a RecordError.
 
     Args:
         path: Absolute path of the file, which is made, with its folder, if it is not there.
@@ -45,7 +45,7 @@ class Journal(JournalFileBackend):
         self._turn = FileLock(f"{path}.lock", timeout=SECONDS_TO_WAIT, poll_interval=0.002)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the records from that number on; a last line without its end is not one yet."""
+        """Yield the records from that number on; a last line without its end is no record yet."""
         number = log_number_from
         with self._failures_told():
             try:
@@ -62,7 +62,7 @@ class Journal(JournalFileBackend):
         yield from rest
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append `logs` after a whole last line; where that fails the file is as it was before."""
+        """Append `logs` after a whole last line; if that fails, the file is as it was before."""
         lines = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
         with self._failures_told(), self._turn, self._path.open("r+b", buffering=0) as file:
             self._finish_last_line(file)
@@ -76,7 +76,7 @@ class Journal(JournalFileBackend):
             os.fsync(file.fileno())
 
     def _finish_last_line(self, file: FileIO) -> None:
-        """Cut off a last line that was written half only; where it lacks but its line break, write that."""
+        """Cut off a last line that was half written; if it lacks only its line break, write that."""
         line = _last_line(file)
         if not line or (line.endswith(b"\n") and _is_whole(line)):
             return
@@ -100,7 +100,7 @@ class Journal(JournalFileBackend):
             return _is_whole(file.readline())
 
     def _require_whole(self) -> None:
-        """Raise a RecordError that names the lines that cannot be read, if there are any but a last one's half."""
+        """Raise a RecordError that names the unreadable lines, unless that is only a half-written last one."""
         num_whole, damaged = 0, {}
         with self._path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -146,7 +146,7 @@ def _is_record(found: Any) -> bool:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether `line` holds a whole record."""
+    """Return whether `line` holds a whole record."""
     try:
         return _is_record(json.loads(line))
     except ValueError:
@@ -154,7 +154,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _may_be_first(line: bytes) -> bool:
-    """Whether a line without its end may have been meant as a journal's first."""
+    """Return whether `line`, which lacks its end, may be the beginning of a journal's first line."""
     line = line.rstrip(b"\0")  # which a power cut leaves where the data had not reached the disk
     return line.startswith(RECORD_START[: len(line)])
 

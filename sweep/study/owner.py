@@ -1,4 +1,4 @@
-"""Who works on a study: the processes that own its trials, and how the others see that one of them lives."""
+"""The processes that work on a study, each the owner of its trials, and how they see that the others are alive."""
 
 import socket
 import threading
@@ -16,24 +16,24 @@ from sweep.study.trials import OWNER
 
 SECONDS_BETWEEN_BEATS = 20
 SECONDS_TO_LIVE = 120
-"""An owner on another machine whose heartbeat is older than this is taken for dead."""
+"""Age of another machine's heartbeat, by this machine's clock, at which its owner counts as dead."""
 
 
 class Owner:
     """One process that works on a study, which the others can see to be alive.
 
-    They see it by a lock on a file, which the operating system takes back from a process that has died; where that
-    file cannot be seen, from another machine say, by the age of the owner's heartbeat in the study.
+    They see it by a lock on a file, which the operating system frees when a process dies; where that file is out of
+    reach, as from another machine, by the age of the owner's heartbeat in the study.
 
     Args:
-        study: The study that it works on.
-        folder: Where its lock lies.
+        study: The study that the process works on.
+        folder: The folder for the owner's lock.
     """
 
     def __init__(self, study: optuna.Study, folder: Path) -> None:
         self._study = study
         self.key = f"{OWNER}.{uuid.uuid4().hex}"
-        """Its attribute in the study, and what its trials are marked with."""
+        """The owner's attribute in the study, with which its trials are marked too."""
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder.resolve() / f".{self.key}.lock"
         self._lock = FileLock(self._path)
@@ -54,7 +54,7 @@ class Owner:
                 self._beat()
 
     def is_alive(self, key: str) -> bool:
-        """Whether the owner whose attribute in the study is `key` still works on it."""
+        """Return whether the owner with the attribute `key` in the study still works on it."""
         record = self._study.user_attrs.get(key)
         if not record:
             return False
@@ -75,7 +75,7 @@ class Owner:
             return True
 
     def leave(self) -> None:
-        """Say that this process works on the study no more."""
+        """Remove this process from those that work on the study."""
         if self._left.is_set():
             return
         self._left.set()

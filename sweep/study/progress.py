@@ -1,27 +1,25 @@
-"""What a person sees while it runs: a line for each trial, on a terminal one live line below them, long epochs."""
+"""What a person sees of a running study: a line for each trial, and on a terminal a live line below them."""
 
-import logging
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, TextIO
+from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
 tqdm.set_lock(threading.RLock())  # its own would also hold for other processes, and is told of as leaked at the end
 
 SECONDS_BETWEEN_LOOKS = 5
-"""How often the live line looks how far the running trials are."""
-SECONDS_OF_A_SHORT_EPOCH = 2
+"""Seconds after which the live line looks again how far the running trials are."""
 WIDEST_BAR, NARROWEST_BAR = 20, 5
 
 
 class Counts(NamedTuple):
-    """How far a study has come."""
+    """How many trials of a study have ended, and how."""
 
     finished: int = 0
     running: int = 0
@@ -30,29 +28,29 @@ class Counts(NamedTuple):
 
     @property
     def done(self) -> int:
-        """Trials that have come to their end, in whichever way."""
+        """Number of trials that have ended, in whichever way."""
         return self.finished + self.pruned + self.failed
 
 
 class Running(NamedTuple):
-    """A trial that runs."""
+    """A trial that runs now."""
 
     number: int
     step: str = ""
-    """Which step it is in, in words, as in "epoch 3/4"; empty where that is not known."""
+    """The step that the trial is in, as text: "epoch 3/4"; empty where that is not known."""
 
 
 class Standing(NamedTuple):
-    """A study as its live line tells it."""
+    """The state of a study that its live line shows."""
 
     counts: Counts = Counts()
     best: str = ""
-    """The best so far in words, empty if there is none."""
+    """The best value so far, as text; empty if there is none."""
     running: Sequence[Running] = ()
 
 
 def terminal_width(stream: TextIO | None = None) -> int | None:
-    """Columns of the terminal that `stream` is, or that a person looks at; None where nobody does.
+    """Return the columns of the terminal that `stream` is, or that a person looks at; None without one.
 
     Without `stream` that is COLUMNS, or the terminal of the output, or of the errors where the output goes into a pipe.
     """
@@ -65,13 +63,13 @@ def terminal_width(stream: TextIO | None = None) -> int | None:
 
 
 def say_at_once(text: str) -> None:
-    """Tell who sits at a terminal what is done before the first result; a log, or a refusal, does without it."""
+    """Print `text` for a person at a terminal, before the first result; a log does without it."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
-    """The live line, and the lines above it; without a terminal, plain lines that also say how far the study is."""
+    """The live line of a study, and the lines above it; without a terminal, plain lines that show the progress too."""
 
     def __init__(self, total: int, look: Callable[[], Standing]) -> None:
         self._look = look
@@ -95,7 +93,7 @@ class Progress:
 
     @property
     def is_live(self) -> bool:
-        """Whether there is a terminal to show it on."""
+        """Whether there is a terminal to show the live line on."""
         return not self._bar.disable
 
     def line(self, text: str) -> None:
@@ -105,7 +103,7 @@ class Progress:
             sys.stdout.flush()
 
     def update(self) -> None:
-        """Show how far the study has come, and the best so far."""
+        """Show how far the study has come, and the best value so far."""
         self._standing = self._look()
         self._show()
 
@@ -124,7 +122,7 @@ class Progress:
             self._bar.set_description_str(line, refresh=self.is_live)
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._closed.set()
         with self._lock:
             self._bar.leave = False
@@ -132,7 +130,7 @@ class Progress:
 
 
 def live_line(standing: Standing, total: int, elapsed: float, rate: float, ages: dict[int, float], width: int) -> str:
-    """As much of a study's standing as `width` has room for, what matters most first.
+    """Return as much of a study's state as fits `width`, what matters most first.
 
     Args:
         standing: How far it is.
@@ -173,39 +171,3 @@ def _fits(line: str, piece: str, width: int) -> bool:
 def _running(one: Running, age: float) -> str:
     step = f"{one.step}, " if one.step else ""
     return f"trial {one.number}: {step}{tqdm.format_interval(age)}"
-
-
-class _Batches(Protocol):
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class LongEpochs:
-    """The `batches` of a job, which show on a terminal how far an epoch is that takes longer than a moment.
-
-    Only where the job's own lines are shown there: a trial of a study leaves the terminal to the study.
-    """
-
-    def __init__(self, batches: "_Batches", epochs: int) -> None:
-        self._batches, self._epochs = batches, epochs
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        self._epoch += 1
-        return iter(
-            tqdm(
-                self._batches,
-                desc=f"epoch {self._epoch}/{self._epochs}",
-                bar_format="{desc} |{bar:20}| {percentage:.0f}%  {elapsed}<{remaining}",
-                delay=SECONDS_OF_A_SHORT_EPOCH,
-                leave=False,
-                disable=not (sys.stderr.isatty() and _has_log_on_terminal()),
-            )
-        )
-
-
-def _has_log_on_terminal() -> bool:
-    return any(type(handler) is logging.StreamHandler for handler in logging.root.handlers)

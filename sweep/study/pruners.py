@@ -1,4 +1,4 @@
-"""The pruner of a study, built from its settings; and what Optuna says of settings, in one line."""
+"""The pruner of a study, built from its settings, and one-line errors for settings that Optuna refuses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def build_pruner(settings: DictConfig) -> BasePruner:
-    """The pruner of `hydra.sweeper.pruner`, as Hydra builds it.
+    """Build the pruner of `hydra.sweeper.pruner`, as Hydra builds it.
 
     Raises:
-        SweepError: It does not take these settings.
+        SweepError: The pruner does not take these settings.
     """
     from sweep.study import samplers
 
@@ -33,7 +33,7 @@ def build_pruner(settings: DictConfig) -> BasePruner:
 
 @contextmanager
 def explained(key: str) -> Iterator[None]:
-    """Within, what Optuna raises of the settings under hydra.sweeper.`key` becomes one line."""
+    """Turn what Optuna raises in the block, of the settings under hydra.sweeper.`key`, into one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that some of it is experimental

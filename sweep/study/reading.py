@@ -16,7 +16,7 @@ from sweep.study.borrowed import create_params_from_overrides
 from sweep.study.space import LENGTH, Space, is_item, is_under, position_of
 
 
-def read(
+def read_space(
     params: Mapping[str, Any],
     arguments: Sequence[str],
     loader: ConfigLoader,
@@ -25,13 +25,13 @@ def read(
     can_be_empty: bool = False,
     in_order: bool = False,
 ) -> Space:
-    """Read the space of a study's `params`, as the command line's `arguments` change it.
+    """Read the search space from a study's `params`, as the command line's `arguments` change it.
 
     A key given on the command line replaces its dimension and those below it: `model.widths=[512]` ends the
     search for `model.widths.0`.
 
     Args:
-        params: From key to its dimension or value, both in Hydra's override syntax.
+        params: The dimension or value of each key, in Hydra's override syntax.
         arguments: The command line's overrides.
         loader: Knows which keys are config groups, and composes.
         config: Hydra's, of the whole sweep.
@@ -41,10 +41,10 @@ def read(
     Raises:
         SweepError: A dimension cannot be read, or there is none.
     """
-    parsed = parse(arguments, loader)
+    parsed = parse_overrides(arguments, loader)
     given = [o.get_key_element().lstrip("+") for o in parsed if not loader.get_group_options(o.get_key_element())]
     kept = [f"{key!s}={value}" for key, value in params.items() if not is_under(str(key), given)]
-    overrides = [*parse(kept, loader), *parsed]
+    overrides = [*parse_overrides(kept, loader), *parsed]
     try:
         dimensions, fixed, others = create_params_from_overrides([_spelled_out(override) for override in overrides])
     except ValueError as error:
@@ -76,11 +76,11 @@ def read(
     return space
 
 
-def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
-    """The overrides of a sweep, as Hydra reads them.
+def parse_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
+    """Return the overrides of a sweep, as Hydra reads them.
 
     Raises:
-        SweepError: One cannot have the effect that it seems to have.
+        SweepError: An override cannot have the effect that it seems to have.
     """
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     for override in parsed:
@@ -95,14 +95,14 @@ def parse(arguments: Sequence[str], loader: ConfigLoader) -> list[Override]:
 
 
 def _spelled_out(override: Override) -> str:
-    """The override in what Optuna's sweeper reads, which has no glob."""
+    """Return the override without a glob, which Optuna's plugin cannot read."""
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return f"{override.get_key_element()}=choice({','.join(override.sweep_string_iterator())})"
     return override.input_line or ""
 
 
 def _as_listed(override: Override) -> CategoricalDistribution:
-    """The values of a sweep in their order, each as Hydra's own grids give it to a job."""
+    """Return the values of a sweep in their order, each as Hydra's own grids give it to a job."""
     texts = list(override.sweep_string_iterator())
     values = [_typed(text) for text in texts]
     are_told_apart = len({*values}) == len({*texts})  # Optuna takes 1, 1.0 and true for one choice
@@ -110,7 +110,7 @@ def _as_listed(override: Override) -> CategoricalDistribution:
 
 
 def _typed(text: str) -> bool | int | float | str:
-    """What Hydra reads `text` as, if that is written so again; else the text."""
+    """Return the value that Hydra reads in `text`, if it is written as `text` again; else the text."""
     for kind in (int, float):
         with suppress(ValueError):
             if str(number := kind(text)) == text and math.isfinite(number):
@@ -138,7 +138,7 @@ def _require_one_space(group: str, params_of: Mapping[Any, Mapping[str, Any]], g
 
 
 def _with_reachable_items(space: Space, name: str, given: Sequence[str]) -> Space:
-    """`space` without what no trial has of the list `name`; one of those must not be `given`."""
+    """Return `space` without the items of the list `name` that no trial has; none may be `given`."""
     longest = max(space.lengths(name))
     for i in range(len(space.items[name]), longest):
         item = f"{name}.{i}"

@@ -1,4 +1,4 @@
-"""Optuna's samplers: settings checked beforehand, as pruners' are, and the GP sampler learns from pruned trials.
+"""Optuna's samplers, with their settings checked beforehand, and a GP sampler that learns from pruned trials.
 
 The NSGA samplers are made by functions of the hydra-optuna-sweeper plugin, which configs name by this module.
 """
@@ -30,36 +30,39 @@ __all__ = ["GridSampler", "InOrder", "create_nsgaii_sampler", "create_nsgaiii_sa
 """Samplers of ours, for configs."""
 
 ALLOWED = ("optuna.samplers.*", "sweep.study.samplers.*", "hydra_plugins.hydra_optuna_sweeper.*")
-"""What the settings of a sampler may name to be built; anything else might do what no sampler does."""
+"""Import paths that a sampler's settings may name; anything else might do what no sampler does."""
 
 IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
 
 MOST_TRIED = 60
-"""Trials at most to try a sampler with: NSGA's starts to breed after 50."""
+"""Most trials to try a sampler with: NSGA's start to breed after 50."""
 
 
 class GridSampler(optuna.samplers.GridSampler):
-    """Optuna's, but for its last trial's end, at which it would stop a loop that is not there and raise an error."""
+    """Optuna's grid sampler, without its end of a loop that is not there, which would raise an error."""
 
-    def after_trial(self, *_: Any) -> None: ...
+    def after_trial(self, *_: Any) -> None:
+        """Do nothing; Optuna's own stops `study.optimize` after the last combination."""
 
 
 class InOrder(RandomSampler):
-    """The sampler of a grid, all of whose combinations are queued in their order: there is nothing left to sample."""
+    """The sampler of a grid, all of whose combinations are queued in their order, so nothing is sampled."""
 
 
 def is_grid(sampler: Any) -> bool:
-    """Whether `sampler` is to try every combination: Optuna's sampler of that kind, or what makes one."""
+    """Return whether `sampler` tries every combination: Optuna's grid sampler, or the class that makes one."""
     return isinstance(sampler, optuna.samplers.GridSampler) or (
         getattr(sampler, "func", None) is optuna.samplers.GridSampler
     )
 
 
 def build_sampler(settings: DictConfig, **changes: Any) -> Any:
-    """The sampler of `settings`, with these `changes`, as Hydra builds it; of a grid what makes it from the values.
+    """Build the sampler of `settings`, with these `changes`, as Hydra builds it.
+
+    A grid sampler needs the values, so for a grid its factory is returned.
 
     Raises:
-        SweepError: It does not take them.
+        SweepError: The sampler does not take these settings.
     """
     changed = OmegaConf.merge(settings, changes) if changes else settings
     with explained("sampler"):
@@ -68,7 +71,7 @@ def build_sampler(settings: DictConfig, **changes: Any) -> Any:
 
 
 def for_study(sampler: BaseSampler, settings: DictConfig, study: SharedStudy) -> BaseSampler:
-    """`sampler`, made of `settings`; seeded anew where `study` goes on, so that it does not draw the same again."""
+    """Return `sampler`, made of `settings`; reseeded where `study` goes on, so that draws differ."""
     seed = settings.get("seed")
     if study.is_new or seed is None or isinstance(sampler, optuna.samplers.GridSampler | optuna.samplers.QMCSampler):
         return sampler  # those two find in the study where they were
@@ -79,10 +82,10 @@ def for_study(sampler: BaseSampler, settings: DictConfig, study: SharedStudy) ->
 
 
 def build_custom_search_space(name: str | None) -> Callable[[DictConfig, optuna.Trial], None] | None:
-    """The function of this import path, which adds dimensions to a trial; None if none is named.
+    """Import the function at `name`, which adds dimensions to a trial; None if none is named.
 
     Raises:
-        SweepError: It cannot be imported.
+        SweepError: The function cannot be imported.
     """
     if not name:
         return None
@@ -92,13 +95,13 @@ def build_custom_search_space(name: str | None) -> Callable[[DictConfig, optuna.
 
 
 def require_types(key: str, settings: DictConfig) -> None:
-    """See that the settings of a sampler or pruner of Optuna's, under `key`, are of the types that it names.
+    """Check that the settings of one of Optuna's samplers or pruners, under `key`, have the types that it names.
 
-    By itself it finds out when it uses them, which may be after many trials. What it does not know, and what is
-    not Optuna's, is left to whoever builds it.
+    Optuna by itself finds out when it uses a setting, which may be after many trials. Settings without a type, and
+    classes that are not Optuna's, are left to whoever builds them.
 
     Raises:
-        SweepError: One is not.
+        SweepError: A setting has another type.
     """
     name = str(settings.get("_target_")).rpartition(".")[2]
     name = {"create_nsgaii_sampler": "NSGAIISampler", "create_nsgaiii_sampler": "NSGAIIISampler"}.get(name, name)
@@ -128,10 +131,10 @@ def _is_one_of(kinds: Sequence[str], given: Any) -> bool:
 
 
 def try_out(sampler: BaseSampler, directions: Sequence[Any], searched: Space, n_trials: int) -> None:
-    """Have `sampler` suggest trials of a study that nobody keeps, as many as show whether it can; it is spent then.
+    """Have `sampler` suggest trials of a study in memory, enough to show whether it can; it is used up then.
 
     Raises:
-        Exception: Whatever it raises of its settings, of the space or of several objectives.
+        Exception: What the sampler raises of its settings, of the space or of several objectives.
     """
     study = optuna.create_study(sampler=sampler, directions=directions)
     at_random = [getattr(sampler, name, 0) for name in ("_n_startup_trials", "_population_size")]
@@ -142,19 +145,19 @@ def try_out(sampler: BaseSampler, directions: Sequence[Any], searched: Space, n_
 
 
 def learning_from_pruned(sampler: BaseSampler) -> BaseSampler:
-    """`sampler`, or, if that is Optuna's of Gaussian processes, one that learns from pruned trials as well.
+    """Return `sampler`; if it is Optuna's GPSampler, one that learns from pruned trials as well.
 
-    On its own that one sees finished trials only. Where half of the trials are pruned it is blind to half of
-    what was trained, and still draws at random at the end of a study of 20.
+    By itself GPSampler sees finished trials only. Where half of the trials are pruned it misses half of the results,
+    and still draws at random at the end of a study of 20.
     """
     return _LearningFromPruned(sampler) if isinstance(sampler, GPSampler) else sampler
 
 
 def with_pruned_finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` with those that were pruned as though finished: they gain what others gained from that step on.
+    """Return `trials` with pruned ones extrapolated: they gain what others gained from that step on.
 
-    That is the median over the finished trials, of which some must have reported at the same step; else a
-    pruned trial stays as it is.
+    The gain is the median over the finished trials that reported at the same step; without any a pruned trial stays as
+    it is.
     """
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return [_finished(trial, finished) if trial.state == TrialState.PRUNED else trial for trial in trials]
@@ -175,7 +178,7 @@ def _finished(pruned: FrozenTrial, finished: Sequence[FrozenTrial]) -> FrozenTri
 
 
 class _WithPrunedFinished:
-    """A study as a sampler sees it, with its pruned trials as though finished."""
+    """A study as a sampler sees it, with its pruned trials extrapolated to their end."""
 
     def __init__(self, study: Study) -> None:
         self._study = study

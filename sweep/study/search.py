@@ -1,4 +1,4 @@
-"""A study's trials handed to slots until there are enough of them: ask, launch, tell, show."""
+"""The search of a study: trials are asked for, run in slots, told and shown, until there are enough."""
 
 import os
 import socket
@@ -16,34 +16,34 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.description import Description
 from sweep.errors import RecordError, SweepError, concerns_record, explain, in_one_line
 from sweep.outcome import Ended
-from sweep.study.ending import best_trials, ended, in_words
+from sweep.study.ending import best_trials, ended, values_in_words
 from sweep.study.progress import Counts, Progress, Running, Standing
 from sweep.study.slots import TIMEOUT, Stop, keep_busy
 from sweep.study.study import Claim, Study
 from sweep.study.trials import COPY_OF, ERROR, NOTES, WORKER, counts, was_interrupted
 
 SECONDS_TO_TELL = 60
-"""Before it is first said what a study waits for at its end."""
+"""Seconds until a study at its end first says what it waits for."""
 
-Run = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
-"""Runs jobs, by the overrides of each and the first one's number, as Hydra's launchers do."""
+RunJobs = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
+"""Function that runs jobs, given the overrides of each and the first one's number, as Hydra's launchers do."""
 
 
 class Search:
     """The search of one study by this process.
 
     Args:
-        study: With its sampler.
-        job: What its jobs say of themselves.
-        objectives: The metrics that it searches for.
+        study: The study, with its sampler.
+        job: Description of the study's job.
+        objectives: The metrics that the study searches for.
         num_steps: How many steps each trial takes, unless that is searched; None where the job does not say.
-        launch: Runs one job at a call, and takes calls from several threads.
-        stop_jobs: Ends the processes that jobs run in, whatever they are doing.
+        launch: Function that runs one job at a call, and can be called from several threads.
+        stop_jobs: Function that ends the processes of jobs, whatever they are doing.
         num_slots: How many jobs run at a time.
-        suggest: From a trial the overrides of its job.
-        settle: Sees that the record has trials that have ended, by their numbers.
+        suggest: Function that returns the overrides of a trial's job.
+        settle: Function that has MLflow record ended trials, given by their numbers.
         max_failure_rate: The share of this process's trials that may fail before no more are handed out.
-        stop: Whether to hand out no more.
+        stop: Tells whether to hand out no more trials.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Search:
         job: Description,
         objectives: Sequence[str],
         num_steps: Any,
-        launch: Run,
+        launch: RunJobs,
         stop_jobs: Callable[[], None],
         num_slots: int,
         suggest: Callable[[optuna.Trial], list[str]],
@@ -68,13 +68,13 @@ class Search:
         self._noted: set[str] = set()  # what has been said once is true of the other trials too
         self._ends: Counter[bool] = Counter()  # of this process's trials, by whether they failed
         self.failure: Exception | None = None
-        """What to raise once too many have failed, or the record is lost."""
+        """The error to raise once too many trials have failed, or the record is lost."""
 
     def run(self) -> None:
-        """Hand out trials until the study has them all, or `stop` says so.
+        """Run trials until the study has them all, or `stop` says so.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C twice; the trials that ran are interrupted.
+            KeyboardInterrupt: Ctrl-C was pressed twice; the running trials are interrupted.
         """
         self._study.settle_dead()
         self._settle_record()
@@ -95,7 +95,7 @@ class Search:
 
     @property
     def lost_record(self) -> Exception | None:
-        """Why the study's record, or a disk, could not be written, if that ended it; the next command settles all."""
+        """The error that ended the search because the record or a disk could not be written; None without one."""
         return self.failure if self.failure is not None and concerns_record(self.failure) else None
 
     def _work_on_record(self) -> bool:
@@ -108,7 +108,7 @@ class Search:
             return False
 
     def _lose_record(self, error: Exception) -> None:
-        """Hand out no more trials: the next one would end like this one, and none by a fault of its own."""
+        """Hand out no more trials, since the record is lost: the next trial would end in the same way."""
         if self.lost_record is None:
             self.failure = error if isinstance(error, RecordError) else RecordError(explain(error))
             self._stop.reason = "a record or a disk that cannot be written"
@@ -151,7 +151,7 @@ class Search:
             self._stop.reason = "too many failures"
 
     def _overrides(self, trial: optuna.Trial) -> list[str] | Exception:
-        """Those of the trial's job, or why there are none: an error of custom_search_space, which fails the trial."""
+        """Return the overrides of the trial's job, or the error of custom_search_space that fails the trial."""
         try:
             return self._suggest(trial)
         except Exception as error:
@@ -171,7 +171,7 @@ class Search:
             return None  # the job was through; what was lost is only its way back
 
     def _settle_record(self, *trials: FrozenTrial) -> None:
-        """See that MLflow has these trials, or all that have ended, as Optuna has them."""
+        """Have MLflow record these trials, or all that have ended, as Optuna has them."""
         with self._settling:
             over = [trial for trial in trials or self._study.trials() if trial.state.is_finished()]
             self._settle({trial.number: ended(trial, self._objectives, self._job.step) for trial in over})
@@ -190,14 +190,14 @@ class Search:
         return Standing(self._counts(), self._best(), [Running(trial.number, self._step(trial)) for trial in trials])
 
     def _step(self, trial: FrozenTrial) -> str:
-        """Which step a trial is in, in words; empty where its job does not say, as of several objectives."""
+        """Return the step that a trial is in, as text; empty where its job does not say."""
         last = trial.params.get(self._job.num_steps or "", self._num_steps)
         if len(self._objectives) > 1 or self._study.address is None or last is None:
             return ""
         return f"{self._job.step} {min((trial.last_step or 0) + 1, last)}/{last}"
 
     def _best(self) -> str:
-        """The best so far in words, nothing if there is none."""
+        """Return the best value so far as text, empty if there is none."""
         best = best_trials(self._study)
         if not best:
             return ""
@@ -208,10 +208,10 @@ class Search:
 
     def _tell(self, trial: FrozenTrial, seconds: float) -> None:
         if trial.state == TrialState.COMPLETE:
-            end = in_words(self._job, self._objectives, trial.values)
+            end = values_in_words(self._job, self._objectives, trial.values)
         elif trial.state == TrialState.PRUNED:
             step = trial.last_step or 0
-            value = in_words(self._job, self._objectives[:1], [trial.intermediate_values[step]])
+            value = values_in_words(self._job, self._objectives[:1], [trial.intermediate_values[step]])
             end = f"pruned after {self._job.step} {step}, {value}"
         elif was_interrupted(trial):
             end = "interrupted; its settings are tried again when the study goes on"
@@ -236,7 +236,7 @@ class Search:
         threading.Thread(target=self._tell_waiting, daemon=True).start()
 
     def _keep_telling(self) -> None:
-        """Say what is waited for once no more trials are handed out: at the timeout, then ever less often."""
+        """Say what the study waits for once no more trials are handed out, ever less often."""
         pause = SECONDS_TO_TELL
         while not self._over.wait(min(pause, self._stop.seconds_left)):
             with suppress(Exception):  # a record that is away; whoever writes into it says so
@@ -268,7 +268,7 @@ def _values(result: JobReturn) -> list[float] | None:
 
 
 def _process_in_words(trial: FrozenTrial) -> str:
-    """Where a trial runs, unless that is this process or is not known."""
+    """Return the process that a trial runs in, as text; empty if that is this one or is not known."""
     host, _, pid = trial.user_attrs.get(WORKER, "").rpartition(" ")
     is_here = host == socket.gethostname()
     return (

@@ -1,4 +1,4 @@
-"""Slots: so many jobs at a time, each slot taking its next one as soon as it is free."""
+"""Slots: a number of jobs at a time, each slot taking its next job as soon as it is free."""
 
 import math
 import signal
@@ -13,7 +13,7 @@ TIMEOUT = "the timeout"
 
 
 class Stop:
-    """Why no more trials are handed out: Ctrl-C, or the time is up. Empty while they are."""
+    """The reason why no more trials are handed out: Ctrl-C or the timeout; empty while they are."""
 
     def __init__(self, timeout: float | None = None) -> None:
         self.reason = ""
@@ -21,19 +21,20 @@ class Stop:
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def __call__(self) -> bool:
+        """Return whether to hand out no more trials."""
         if not self.reason and self._deadline is not None and time.monotonic() >= self._deadline:
             self.reason = TIMEOUT
         return bool(self.reason)
 
     @property
     def seconds_left(self) -> float:
-        """Until the timeout; infinite without one, and once it has passed."""
+        """Seconds until the timeout; infinite without one, and after it has passed."""
         left = math.inf if self._deadline is None else self._deadline - time.monotonic()
         return left if left > 0 else math.inf
 
     @contextmanager
     def on_interrupt(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Within, the first Ctrl-C stops the handing out and calls `tell`; the second raises KeyboardInterrupt."""
+        """In the block, hand out no more trials after a first Ctrl-C, and call `tell`; raise on the second."""
 
         def interrupt(_signal: int, _frame: FrameType | None) -> None:
             if self.is_interrupted:
@@ -52,12 +53,12 @@ class Stop:
 def keep_busy(num_slots: int, work: Callable[[], bool]) -> None:
     """Call `work` over and over in each of `num_slots` slots, until it returns False there.
 
-    A single slot is the main thread itself, so that a second Ctrl-C reaches what runs in it. After an
-    error in one slot the others finish what they are at; then it is raised.
+    A single slot is the main thread itself, so that a second Ctrl-C reaches the work in it. After an error in one slot
+    the others finish their work; then the error is raised.
 
     Args:
-        num_slots: How many threads, from 1.
-        work: Does one piece of work, and says whether there may be another.
+        num_slots: Number of threads, from 1.
+        work: Function that does one piece of work, and returns whether there may be another.
     """
     if num_slots == 1:
         while work():

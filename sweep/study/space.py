@@ -1,8 +1,8 @@
-"""What a study searches: its dimensions, and how a trial's values become a job.
+"""The search space of a study: its dimensions, and how a trial's values become a job.
 
-Besides what the hydra-optuna-sweeper plugin reads, `LIST.length` is how many items a list has. With
-`model.widths.length: range(1, 4)` a trial has one, two or three hidden layers, and `model.widths.2` is a
-dimension of those trials only that have a third.
+Besides the dimensions that the hydra-optuna-sweeper plugin reads, `LIST.length` is the number of items of a list. With
+`model.widths.length: range(1, 4)` a trial has one, two or three hidden layers, and `model.widths.2` is a dimension only
+of trials that have a third.
 """
 
 import itertools
@@ -15,24 +15,25 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import Trial
 
 from sweep.errors import SweepError
-from sweep.study.dimensions import extremes, few_of, in_words, member_of, text_of, values_of
+from sweep.study.dimensions import dimension_in_words, extremes, few_of, member_of, text_of, values_of
 
 LENGTH = ".length"
 
 
 class Space(NamedTuple):
-    """The dimensions of a study, and what all its trials share."""
+    """The dimensions of a study, and the overrides that all its trials share."""
 
     dimensions: dict[str, BaseDistribution]
+    """The dimensions by key, as Optuna's distributions."""
     fixed: dict[str, str]
-    """Keys given one value each."""
+    """Keys with one value each."""
     others: list[str]
     """Overrides that delete a key."""
     items: dict[str, list[str]]
-    """The lists that have a length to search or to set, with their items in the job as composed."""
+    """The lists whose length is searched or set, with their items in the job as composed."""
 
     def active(self, lengths: Mapping[str, int]) -> dict[str, BaseDistribution]:
-        """The dimensions of a trial whose lists have these `lengths`."""
+        """Return the dimensions of a trial whose lists have these `lengths`."""
         return {
             key: distribution
             for key, distribution in self.dimensions.items()
@@ -40,7 +41,7 @@ class Space(NamedTuple):
         }
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """What composes the job with these `values` for its dimensions, beside what all trials share."""
+        """Return the overrides that compose the job with these `values`, without those that all trials share."""
         merged = {**self.fixed, **{key: str(value) for key, value in values.items()}}
         for name, items in self.items.items():
             length = int(merged.pop(name + LENGTH))
@@ -50,7 +51,7 @@ class Space(NamedTuple):
         return [f"{key}={value}" for key, value in merged.items()] + self.others
 
     def changed(self, changes: Mapping[str, Any]) -> list[str]:
-        """Overrides that change the job as composed; among the keys may be items and lengths of lists.
+        """Return overrides that change the job as composed; `changes` may have items and lengths of lists.
 
         Raises:
             SweepError: A list would have an item that is given nowhere.
@@ -65,12 +66,12 @@ class Space(NamedTuple):
         return overrides
 
     def extremes(self) -> dict[str, list[str]]:
-        """Every choice, or the lowest and the highest, of each dimension; of a list's length the longest."""
+        """Return every choice, or the lowest and the highest, of each dimension; of a list's length the longest."""
         values = {key: extremes(distribution) for key, distribution in self.dimensions.items()}
         return values | {key: [str(max(lengths))] for key, lengths in self._searched_lengths().items()}
 
     def shortest(self) -> dict[str, str]:
-        """The lowest of every length that is searched, by its key."""
+        """Return the lowest of every length that is searched, by its key."""
         return {key: str(min(lengths)) for key, lengths in self._searched_lengths().items()}
 
     def _searched_lengths(self) -> dict[str, list[int]]:
@@ -78,21 +79,21 @@ class Space(NamedTuple):
         return {key: found for key, found in lengths.items() if key in self.dimensions}
 
     def values(self) -> dict[str, list[Any]]:
-        """All values of each dimension, none where they cannot be listed."""
+        """Return all values of each dimension, none where they cannot be listed."""
         return {key: values_of(dimension) for key, dimension in self.dimensions.items()}
 
     def combinations(self) -> list[dict[str, Any]]:
-        """Every combination of the dimensions' values, in their order; the last dimension's change first."""
+        """Return every combination of the dimensions' values in order, the last dimension varying fastest."""
         values = self.values()
         return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
 
     def suggest(self, trial: Trial) -> None:
-        """Have Optuna suggest a value for every dimension that `trial` has."""
+        """Have Optuna suggest a value for every dimension of `trial`."""
         for key, dimension in self.active(self.suggested_lengths(trial)).items():
             trial._suggest(key, dimension)
 
     def as_choices(self) -> list[str]:
-        """Overrides that give choices or a value where there is an interval, or a list whose length is searched."""
+        """Return overrides that name a value or choices where an interval or a list's length is searched."""
         lists = [name for name in self.items if name + LENGTH in self.dimensions]
         return [f"{name}=[{','.join(self.items[name])}]" for name in lists] + [
             f"{key}=choice({','.join(few)})"
@@ -101,7 +102,7 @@ class Space(NamedTuple):
         ]
 
     def suggested_lengths(self, trial: Trial) -> dict[str, int]:
-        """How many items each list has in `trial`: what Optuna suggests, or what is fixed."""
+        """Return how many items each list has in `trial`: what Optuna suggests, or what is fixed."""
         lengths = {}
         for name in self.items:
             key = name + LENGTH
@@ -110,10 +111,10 @@ class Space(NamedTuple):
         return lengths
 
     def lengths(self, name: str) -> list[int]:
-        """The lengths that the list `name` can have, or the shortest and the longest.
+        """Return the lengths that the list `name` can have, or the shortest and the longest.
 
         Raises:
-            SweepError: They are not whole numbers.
+            SweepError: A length is no whole number.
         """
         key = name + LENGTH
         given = extremes(self.dimensions[key]) if key in self.dimensions else [self.fixed[key]]
@@ -130,15 +131,15 @@ class Space(NamedTuple):
         return [f"{key}={value}" for key, value in shared.items()] + self.others
 
     def covers(self, key: str) -> bool:
-        """Whether the setting `key` differs, or may, between trials."""
+        """Return whether the setting `key` can differ between trials."""
         return is_under(key, [searched.lstrip("+") for searched in [*self.dimensions, *self.items]])
 
     def describe(self) -> dict[str, str]:
-        """Each dimension in words, to compare and to show."""
-        return {key: in_words(distribution) for key, distribution in self.dimensions.items()}
+        """Return each dimension as text, to compare and to show."""
+        return {key: dimension_in_words(distribution) for key, distribution in self.dimensions.items()}
 
     def require_searched(self, changes: Iterable[str], job: DictConfig) -> None:
-        """Raise a SweepError unless each of the keys `changes` is searched, or is a list of `job` with such items."""
+        """Raise a SweepError unless each of the keys `changes` is searched, or is a list with searched items."""
         dimensions = [one.lstrip("+") for one in self.dimensions]
         for key in changes:
             is_searched = is_under(key, dimensions)
@@ -148,10 +149,10 @@ class Space(NamedTuple):
                 raise SweepError(f"{key}={text_of(_value_in(job, key))}: not searched, so no trial would have it")
 
     def point_of(self, job: DictConfig) -> dict[str, Any]:
-        """The values that the composed `job` has for the dimensions.
+        """Return the value that the composed `job` has in each dimension.
 
         Raises:
-            SweepError: One lies outside of its dimension.
+            SweepError: A value lies outside of its dimension.
         """
         lengths = {name: len(OmegaConf.select(job, name)) for name in self.items}
         point = {}
@@ -159,26 +160,28 @@ class Space(NamedTuple):
             value = _value_in(job, key)
             point[key] = member_of(distribution, value)
             if point[key] is None:
-                raise SweepError(f"{key}={text_of(value)}: outside of {in_words(distribution)}")
+                raise SweepError(f"{key}={text_of(value)}: outside of {dimension_in_words(distribution)}")
         return point
 
 
 def is_under(key: str, parents: Sequence[str]) -> bool:
+    """Return whether `key` is one of `parents`, or lies below one."""
     return any(f"{key}.".startswith(f"{parent}.") for parent in parents)
 
 
 def is_item(key: str, names: Sequence[str]) -> bool:
+    """Return whether `key` is an item, or the length, of one of the lists `names`."""
     return any(key == name + LENGTH or position_of(key, name) >= 0 for name in names)
 
 
 def position_of(key: str, name: str) -> int:
-    """The place of the item `key` in the list `name`; -1 if it is no item of it."""
+    """Return the place of the item `key` in the list `name`; -1 if it is no item of it."""
     place = key.removeprefix(f"{name}.")
     return int(place) if place != key and place.isdigit() else -1
 
 
-def require_same(keys: Iterable[str], wanted: DictConfig, made: DictConfig) -> None:
-    """Raise a SweepError if the job `made` of a point differs in one of `keys` from that which was `wanted`."""
+def require_same_settings(keys: Iterable[str], wanted: DictConfig, made: DictConfig) -> None:
+    """Raise a SweepError if the job `made` of a point differs from the `wanted` one in one of `keys`."""
     for key in keys:
         if text_of(_value_in(wanted, key)) != text_of(found := _value_in(made, key)):
             told = f"{key}={text_of(_value_in(wanted, key))}"

@@ -1,4 +1,4 @@
-"""Optuna's storages: their addresses, how they are opened, and what is told when one fails."""
+"""Optuna's storages: their addresses, how they are opened, and one-line errors when one fails."""
 
 import functools
 import os
@@ -39,25 +39,25 @@ PATIENCE = {
     "mysqldb": ("connect_timeout", 5),
     "mysqlconnector": ("connection_timeout", 5),
 }
-"""How each driver is told how many seconds to wait: for SQLite's lock, or for a server to answer."""
+"""For each driver, the argument with the seconds to wait: for SQLite's lock, or for a server's answer."""
 DRIVERS = {
     "postgresql": ("postgresql+psycopg", "-e '.[postgres]'"),
     "mysql": ("mysql+pymysql", "pymysql"),
     "mariadb": ("mariadb+pymysql", "pymysql"),
 }
-"""The URL to write for a kind of database, and what to install for it."""
+"""The URL to write for a kind of database, and the package to install for it."""
 URLS = "no database's URL; one is sqlite:///PATH, postgresql+psycopg://USER@HOST/NAME or mysql+pymysql://USER@HOST/NAME"
 CALLED_BY_CACHE = ("_create_new_trial", "_get_trials", "_set_trial_param", "_get_best_trial_id")
-"""Besides its public methods, what Optuna's cache before a database calls of it."""
+"""Methods, besides the public ones, that Optuna's cache calls of the database that it is before."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def absolute(address: str | None) -> str | None:
-    """`address` with a relative path in it read from where the command was typed, so that a job elsewhere finds it.
+def absolute_address(address: str | None) -> str | None:
+    """Return `address` with a relative path read from where the command was typed, as jobs elsewhere need it.
 
     Raises:
-        SweepError: It is neither a path nor a database's URL, or of a database that other processes cannot see.
+        SweepError: It is neither a path nor a database's URL, or other processes cannot see the database.
     """
     if address is None:
         return None
@@ -80,7 +80,7 @@ def absolute(address: str | None) -> str | None:
 
 @functools.cache
 def open_storage(address: str | None) -> BaseStorage:
-    """The storage at `address`: a database's URL, the path of a journal file, or None for this process's memory.
+    """Open the storage at `address`: a database's URL, the path of a journal file, or None for memory.
 
     Raises:
         RecordError: It cannot be opened.
@@ -110,7 +110,7 @@ def _reason(error: Exception, address: str) -> str:
 
 
 def is_server(address: str | None) -> bool:
-    """Whether `address` is of a database that a server keeps."""
+    """Return whether `address` is of a database that a server keeps."""
     return address is not None and "://" in address and not address.startswith("sqlite")
 
 
@@ -127,7 +127,7 @@ def _open_database(address: str) -> RDBStorage:
 
 
 def _with_tables(address: str, settings: dict[str, Any]) -> RDBStorage:
-    """Open the storage; of two processes that make its tables at once, one fails and finds them a moment later."""
+    """Open the storage, again if another process made its tables at the same time."""
     for _ in range(TRIES_TO_MAKE_TABLES - 1):
         try:
             return RDBStorage(address, engine_kwargs=settings)
@@ -152,8 +152,8 @@ def _failures_told(method: Callable[..., T], address: str) -> Callable[..., T]:
     return told
 
 
-def find(address: str | None, name: str) -> optuna.Study | None:
-    """The study called `name` in the storage at `address`, None if there is none yet.
+def stored_study(address: str | None, name: str) -> optuna.Study | None:
+    """Return the study called `name` in the storage at `address`, None if there is none yet.
 
     Raises:
         SweepError: The storage cannot be opened.
@@ -167,7 +167,7 @@ def find(address: str | None, name: str) -> optuna.Study | None:
 
 
 def has_study(address: str | None, name: str) -> bool:
-    """Whether the storage at `address`, or this process's memory, holds a study called `name`.
+    """Return whether the storage at `address`, or this process's memory, holds a study called `name`.
 
     Raises:
         RecordError: The storage cannot be opened.
@@ -176,7 +176,7 @@ def has_study(address: str | None, name: str) -> bool:
 
 
 def names_in(address: str | None) -> list[str]:
-    """The names of all studies in the storage at `address`, in the order they were made.
+    """Return the names of all studies in the storage at `address`, oldest first.
 
     Raises:
         RecordError: The storage cannot be opened.

@@ -1,7 +1,7 @@
 """A study in Optuna's storage, shared by all who work on it: this process, its jobs, other processes and machines.
 
-Whoever asks for a trial owns it. An owner that has died leaves its trials RUNNING; the others, or who takes the
-study up again, see that it is gone, fail what it left and queue its settings once more.
+The process that asks for a trial is its owner. An owner that has died leaves its trials RUNNING; the others, or whoever
+goes on with the study, see that it is dead, fail these trials and queue their settings again.
 """
 
 import math
@@ -36,20 +36,20 @@ class Claim(NamedTuple):
 
     number: int
     params: dict[str, Any]
-    """Its value for each dimension."""
+    """The trial's value for each dimension."""
     job: Any
-    """What the claim's `suggest` made of the trial."""
+    """The result of the claim's `suggest` for the trial: the overrides of its job."""
 
 
 class Study:
-    """A study, and this process as one of those who work on it.
+    """A study in its storage, and this process as one of those that work on it.
 
     Args:
-        address: Address of its storage; None for this process's memory.
+        address: Address of the study's storage; None for this process's memory.
         name: Name of the study.
-        directions: "maximize" or "minimize", for each objective.
-        n_trials: How many trials it comes to in all, by whomever.
-        folder: Where the study's files are; owners on one machine keep their locks in it.
+        directions: Direction in which each objective improves, "maximize" or "minimize".
+        n_trials: How many trials the study has in all, whichever process runs them.
+        folder: Folder of the study's files; owners on one machine keep their locks in it.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Study:
             self._turn = FileLock(f"{Path(address).absolute()}.ask.lock")
 
     def close(self) -> None:
-        """Say that this process works on the study no more, so that the others may take over its trials."""
+        """Stop working on the study, so that other processes may take over its trials."""
         self._owner.leave()
 
     def discard_unused(self) -> None:
-        """Remove a study that this process has made, if no trial was begun: its command is refused after all."""
+        """Remove a study that this process has made, unless a trial was begun: its command was refused."""
         if not self.is_new or self.has_other_owners or any(one.state != TrialState.WAITING for one in self.trials()):
             return
         self.close()
@@ -95,7 +95,7 @@ class Study:
 
     @property
     def has_other_owners(self) -> bool:
-        """Whether somebody else works on it now."""
+        """Whether another process works on the study now."""
         return any(
             self._owner.is_alive(key)
             for key, value in self.optuna.user_attrs.items()
@@ -109,15 +109,15 @@ class Study:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it has all its trials, and none runs."""
+        """Whether the study has all its trials, and none runs."""
         trials = self.trials()
         running = any(trial.state == TrialState.RUNNING for trial in trials)
         return not running and sum(map(counts, trials)) >= self.n_trials
 
     def set_up(self, facts: Mapping[str, Any], points: Sequence[dict[str, Any]]) -> None:
-        """Keep `facts` with the study and have `points` tried first, unless whoever made the study has done so.
+        """Keep `facts` with the study and queue `points` as its first trials, unless its maker has done so.
 
-        What a process that died in the middle of this has left undone is done now.
+        If the maker died in the middle of this, the rest is done now.
         """
         if self.recall("ready"):
             return
@@ -132,7 +132,7 @@ class Study:
             self.optuna.set_user_attr(f"sweep.{key}", value)
 
     def recall(self, key: str) -> Any:
-        """A fact that was kept; None if there is none, once whoever made the study has had the time to keep it."""
+        """Return a fact that was kept, None if there is none; the study's maker is given the time to keep it."""
         patience = SECONDS_TO_START if not self.is_new and self.has_other_owners else 0
         deadline = time.monotonic() + patience
         while (found := self.optuna.user_attrs.get(f"sweep.{key}")) is None and time.monotonic() < deadline:
@@ -140,20 +140,20 @@ class Study:
         return found
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials of the study, not to be changed."""
+        """Return all trials of the study, which must not be changed."""
         return self.optuna.get_trials(deepcopy=False)
 
     def num_counted(self) -> int:
-        """How many trials count towards `n_trials`: running, or finished and not interrupted."""
+        """Return how many trials count towards `n_trials`: running, or ended and not interrupted."""
         return sum(map(counts, self.trials()))
 
     def claim(self, suggest: Callable[[optuna.Trial], T], stopped: Callable[[], bool]) -> Claim | None:
         """Take the next trial, which this process owns from now on.
 
         Returns:
-            None if `stopped` says so, or no trial is left and none may come back.
+            None if `stopped` says so, or if no trial is left and none can come back.
 
-        Waits while somebody else's trials run: should their owner die, their settings are tried again here.
+        It waits while other processes' trials run: should their owner die, their settings are tried again here.
         """
         while not stopped():
             with self._asking, self._turn:
@@ -187,7 +187,7 @@ class Study:
         return trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) != self._owner.key
 
     def settle_dead(self) -> None:
-        """Finish what owners that have died left RUNNING, and queue again the settings of what was interrupted."""
+        """Fail the trials that dead owners left RUNNING, and queue the settings of interrupted trials again."""
         with self._asking, self._turn:
             dead = {"": not self.has_other_owners}
             for trial in self.trials():
@@ -201,13 +201,13 @@ class Study:
             self._queue_interrupted()
 
     def interrupt(self, number: int) -> None:
-        """Finish a trial that was stopped by no fault of its own, and queue its settings again."""
+        """End a trial that was stopped by no fault of its own, and queue its settings again."""
         with self._asking, self._turn:
             self._interrupt(self.trial(number))
             self._queue_interrupted()
 
     def interrupt_own(self) -> None:
-        """Finish what this process left RUNNING, and queue its settings again, for whoever goes on."""
+        """End the trials that this process left RUNNING, and queue their settings again."""
         with self._asking, self._turn:
             for trial in self.trials():
                 if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == self._owner.key:
@@ -223,7 +223,7 @@ class Study:
                 self.fail(trial.number, STOPPED_FROM_OUTSIDE)
 
     def has_outcome(self, number: int) -> bool:
-        """Whether the job of a trial came to its end, whatever has become of it since."""
+        """Return whether the job of a trial came to its end, even if the trial has been ended otherwise since."""
         return OUTCOME in self.trial(number).user_attrs
 
     def _queue_interrupted(self) -> None:
@@ -236,10 +236,10 @@ class Study:
                     self.optuna.enqueue_trial(params, user_attrs={RETRY_OF: trial.number})
 
     def tell(self, number: int, values: Sequence[float] | None = None) -> None:
-        """Finish a trial with the outcome that its job has left, or else with `values`.
+        """End a trial with the outcome that its job has left, or else with `values`.
 
         Raises:
-            SweepError: There is neither, or not one finite number for each objective.
+            SweepError: The job has left no outcome, and `values` is not one finite number for each objective.
         """
         trial = self.trial(number)
         if trial.state.is_finished():
@@ -254,13 +254,13 @@ class Study:
         self.optuna.tell(number, list(values), skip_if_finished=True)
 
     def fail(self, number: int, reason: str) -> None:
-        """Finish a trial as failed, with the `reason`."""
+        """End a trial as failed, with the `reason`."""
         with suppress(UpdateFinishedTrialError):  # somebody else was faster
             self.storage.set_trial_user_attr(self._trial_id(number), ERROR, reason)
             self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def copy(self, number: int, twin: FrozenTrial) -> None:
-        """Finish a trial with what its `twin`, of the same settings, came to."""
+        """End a trial with the outcome of its `twin`, which has the same settings."""
         trial_id = self._trial_id(number)
         self.storage.set_trial_user_attr(trial_id, COPY_OF, twin.number)
         for step, value in twin.intermediate_values.items():
@@ -269,7 +269,7 @@ class Study:
         self.optuna.tell(number, values, state=twin.state, skip_if_finished=True)
 
     def twin_of(self, claim: Claim) -> FrozenTrial | None:
-        """A finished or pruned trial with the same settings as `claim`, the original if it has copies; None if none."""
+        """Return the first finished or pruned trial with the settings of `claim`, None if there is none."""
         return next(
             (
                 other
@@ -282,7 +282,7 @@ class Study:
         )
 
     def trial(self, number: int) -> FrozenTrial:
-        """The trial number `number`, not to be changed."""
+        """Return the trial number `number`, which must not be changed."""
         return self.storage.get_trial(self._trial_id(number))
 
     def _trial_id(self, number: int) -> int:

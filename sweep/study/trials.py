@@ -1,4 +1,4 @@
-"""What a study keeps with each of its trials besides what Optuna does, and how a trial ended by it."""
+"""The attributes that a study keeps with each trial besides Optuna's own, and how a trial ended by them."""
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -6,40 +6,40 @@ from sweep.outcome import INTERRUPTED as STOPPED_FROM_OUTSIDE
 from sweep.outcome import Outcome
 
 OWNER = "sweep.owner"
-"""The owner that has claimed the trial; with an id behind it, an attribute of the study for each of its owners."""
+"""The owner that has claimed the trial; followed by an id, an attribute of the study for each of its owners."""
 WORKER = "sweep.worker"
 """Host and process that the trial's job runs in."""
 OUTCOME = "sweep.outcome"
-"""How its job ended, left by the job itself."""
+"""How the trial's job ended, written by the job itself."""
 ERROR = "sweep.error"
-"""Why it failed."""
+"""Why the trial failed."""
 INTERRUPTED = "sweep.interrupted"
-"""Set if it was stopped by no fault of its own."""
+"""Set if the trial was stopped by no fault of its own."""
 RETRY_OF = "sweep.retry_of"
-"""Number of the interrupted trial whose settings it tries again."""
+"""Number of the interrupted trial whose settings the trial tries again."""
 COPY_OF = "sweep.copy_of"
-"""Number of the trial whose end it was given, since it has the same settings."""
+"""Number of the trial whose outcome the trial was given, since it has the same settings."""
 
 NOTES = "sweep.notes"
-"""What its job did that is better done otherwise, in sentences for the person who started the study."""
+"""Hints for the person who started the study on how the job could do better, in sentences."""
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial counts towards the study's total; one that waits or was interrupted does not."""
+    """Return whether a trial counts towards the study's total; a waiting or interrupted one does not."""
     return trial.state != TrialState.WAITING and not was_interrupted(trial)
 
 
 def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial's owner was stopped or died; its settings are tried again when the study goes on."""
+    """Return whether a trial's owner was stopped or died; its settings are tried again later."""
     return trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs
 
 
 def outcome_of(trial: FrozenTrial, step: str = "step") -> Outcome:
-    """How a trial ended.
+    """Return how a trial ended.
 
     Args:
         trial: A trial that neither runs nor waits.
-        step: What the job's steps are called, for a pruned trial whose job has left no reason.
+        step: The job's word for a step, for a pruned trial whose job has left no reason.
     """
     if trial.state == TrialState.COMPLETE:
         return Outcome("finished", values=tuple(trial.values))

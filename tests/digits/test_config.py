@@ -134,7 +134,7 @@ def test_the_data_root_follows_the_environment_and_else_lies_in_the_project(
     assert compose().data.root == "/somewhere"
     monkeypatch.delenv("SWEEP_DATA_ROOT")
     monkeypatch.setenv("SWEEP_ROOT", "")
-    project.settle(DIGITS.check)  # as train.py does with the job's function
+    project.settle_root(DIGITS.check)  # as train.py does with the job's function
     monkeypatch.chdir(tmp_path)
     assert compose().data.root == str(ROOT / "data")
 

@@ -471,6 +471,7 @@ def test_data_of_one_s_own_that_are_not_as_they_should_be_are_told_in_one_line(
     assert "train.npz" in message or "cannot be read" in message
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")  # numpy leaves a damaged archive open
 def test_files_of_one_s_own_that_are_missing_damaged_or_no_arrays_are_told_in_one_line(
     arrays: Callable[..., DataConfig], tmp_path: Path
 ) -> None:
@@ -495,12 +496,12 @@ def test_only_data_that_belong_there_are_looked_for_in_sweep_data_root(
 ) -> None:
     mine = arrays()
     monkeypatch.setenv("SWEEP_DATA_ROOT", mnist_root)
-    assert data.here(mine) == mine
-    assert data.here(mnist(tmp_path / "gone")).root == mnist_root
-    assert data.here(mnist("/")).root == mnist_root
+    assert data.with_local_root(mine) == mine
+    assert data.with_local_root(mnist(tmp_path / "gone")).root == mnist_root
+    assert data.with_local_root(mnist("/")).root == mnist_root
     # Where it is not in SWEEP_DATA_ROOT either, what lies where it was recorded is as good as ever.
     monkeypatch.setenv("SWEEP_DATA_ROOT", str(tmp_path))
-    assert data.here(mnist(mnist_root)).root == mnist_root
+    assert data.with_local_root(mnist(mnist_root)).root == mnist_root
     monkeypatch.setattr(data, "CONF", tmp_path / "conf")
     (tmp_path / "conf" / "data").mkdir(parents=True)
     for root, expected in {"mine": mine.root, "${oc.env:SWEEP_DATA_ROOT,mine}": str(tmp_path / "other")}.items():
@@ -509,9 +510,9 @@ def test_only_data_that_belong_there_are_looked_for_in_sweep_data_root(
         for file in mine.files:
             shutil.copy(tmp_path / file, tmp_path / "other" / file)
         monkeypatch.setenv("SWEEP_DATA_ROOT", str(tmp_path / "other"))
-        assert data.here(mine).root == expected
+        assert data.with_local_root(mine).root == expected
     monkeypatch.setenv("SWEEP_DATA_ROOT", "")
-    assert data.here(mine) == mine
+    assert data.with_local_root(mine) == mine
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

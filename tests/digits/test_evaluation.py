@@ -49,7 +49,7 @@ def test_two_runs_have_the_same_examples_only_with_the_same_data_labels_and_spli
     def examples(digest: str, labels: list[int], split: str = "test") -> str:
         ones = np.ones(len(labels), dtype=np.float32)
         of_split = Predictions(np.array(labels), np.array(labels), ones)
-        predictions.save({split: of_split}, kept.folder / PREDICTIONS_FILE)
+        predictions.save_predictions({split: of_split}, kept.folder / PREDICTIONS_FILE)
         found = evaluation.per_example(dataclasses.replace(kept, digest=digest), f"{split}/accuracy")
         assert found is not None
         return found.examples
@@ -99,7 +99,7 @@ def test_predictions_that_are_damaged_are_told_in_place_of_the_pictures(
         (kept.folder / PREDICTIONS_FILE).write_bytes(b"x")
     else:
         strange = Predictions(np.array(labels), np.array(labels), np.ones(2, dtype=np.float32))
-        predictions.save({"test": strange}, kept.folder / PREDICTIONS_FILE)
+        predictions.save_predictions({"test": strange}, kept.folder / PREDICTIONS_FILE)
     section = section_of(kept)
     assert section.note.startswith("It cannot be shown: ")
     assert told in section.note

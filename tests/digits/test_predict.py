@@ -17,7 +17,7 @@ from PIL import Image
 from sweep.arguments import study_command
 from sweep.digits import data, datasets, handwriting, predict
 from sweep.digits.classifier import Classifier, load_classifier
-from sweep.errors import SweepError, told_in_one_line
+from sweep.errors import SweepError, exit_with_one_line
 from sweep.record.tags import CONFIRMS_TAG, GRID_TAG, KIND_TAG, STUDY_TAG
 from sweep.results import best
 
@@ -214,7 +214,7 @@ def test_names_that_a_terminal_cannot_print_are_shown_as_escapes_and_the_other_f
 def test_letters_that_the_terminal_s_encoding_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = TextIOWrapper(written := BytesIO(), "cp1252")
     monkeypatch.setattr(sys, "stdout", terminal)
-    with told_in_one_line():
+    with exit_with_one_line():
         print("caf\xe9-\u65e5")
     terminal.flush()
     assert written.getvalue() == b"caf\xe9-\\u65e5\n"
@@ -262,9 +262,9 @@ def test_the_best_model_of_mnist_reads_and_never_a_grid_s_or_a_confirmation_s(
         with pytest.raises(
             SweepError, match=r"grids and confirmations apart; choose one of those with --study or --run"
         ):
-            predict.choose(options)
+            predict.choose_run(options)
         return
-    chosen = predict.choose(options)
+    chosen = predict.choose_run(options)
     told = predict.describe(chosen, options.model)
     assert chosen.name == expected
     assert f"trained on {chosen.params['data.name']}, test/accuracy {chosen.metrics['test/accuracy']:.2%}" in told

@@ -10,9 +10,9 @@ from sweep.digits.predictions import (
     Predictions,
     accuracy_per_class,
     confusion_matrix,
-    load,
+    load_predictions,
     most_confidently_wrong,
-    save,
+    save_predictions,
 )
 from sweep.errors import SweepError
 
@@ -25,14 +25,14 @@ PREDICTIONS = Predictions(
 
 def test_what_was_saved_is_read_back_by_split_and_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
-    save({"test": PREDICTIONS}, path)
-    kept = load(path, "test")
+    save_predictions({"test": PREDICTIONS}, path)
+    kept = load_predictions(path, "test")
     assert all(np.array_equal(getattr(kept, name), getattr(PREDICTIONS, name)) for name in Predictions._fields)
     with pytest.raises(SweepError, match=r"^predictions\.npz: no predictions on val$"):
-        load(path, "val")
+        load_predictions(path, "val")
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(SweepError, match=r"^predictions\.npz: it is damaged"):
-        load(path, "test")
+        load_predictions(path, "test")
 
 
 def test_rows_of_the_confusion_matrix_are_what_is_shown_and_columns_what_it_was_taken_for() -> None:

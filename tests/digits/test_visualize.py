@@ -46,7 +46,7 @@ def text_of(figure: Figure) -> str:
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("shift", [0, 2])
 def test_the_batch_that_is_trained_on_inverted_is_the_plain_batch(compose: Compose, model: str, shift: int) -> None:
-    facts = visualize.gather(compose("data=digits", f"model={model}", f"data.shift={shift}"))
+    facts = visualize.gather_facts(compose("data=digits", f"model={model}", f"data.shift={shift}"))
     assert facts.trained_on.shape == ((64, 784) if model == "mlp" else (64, 1, 28, 28))
     assert facts.plain.shape == (64, 1, 28, 28)
     assert facts.largest_difference < 1e-6
@@ -55,7 +55,7 @@ def test_the_batch_that_is_trained_on_inverted_is_the_plain_batch(compose: Compo
 
 
 def test_the_plain_batch_is_in_0_to_1_and_the_other_centred_on_0_with_spread_1(compose: Compose) -> None:
-    facts = visualize.gather(compose("data=digits", "data.batch_size=1437"))
+    facts = visualize.gather_facts(compose("data=digits", "data.batch_size=1437"))
     assert (facts.plain.low, facts.plain.high) == (0, 1)
     assert facts.trained_on.mean == pytest.approx(0, abs=1e-5)
     assert facts.trained_on.std == pytest.approx(1, abs=1e-5)
@@ -63,7 +63,7 @@ def test_the_plain_batch_is_in_0_to_1_and_the_other_centred_on_0_with_spread_1(c
 
 def test_what_is_shown_is_labelled_as_it_is_in_the_data_set(compose: Compose) -> None:
     job = compose("data=digits")
-    facts = visualize.gather(job)
+    facts = visualize.gather_facts(job)
     images, labels = load(job.data).splits.train
     for shown, label in zip(facts.plain.images, facts.labels, strict=False):
         (found,) = (images == (shown * 255).round().byte()).flatten(1).all(dim=1).nonzero().flatten()
@@ -72,13 +72,13 @@ def test_what_is_shown_is_labelled_as_it_is_in_the_data_set(compose: Compose) ->
 
 def test_classes_are_counted_in_every_split_that_has_images(compose: Compose) -> None:
     job = compose("data=digits", "data.validation=100")
-    facts = visualize.gather(job)
+    facts = visualize.gather_facts(job)
     splits = load(job.data).splits
     assert list(facts.counts) == ["train", "val", "test"]
     for split, counts in facts.counts.items():
         labels = getattr(splits, split).labels.numpy()
         assert counts == [int((labels == label).sum()) for label in range(10)]
-    assert "val" not in visualize.gather(compose("data=digits")).counts
+    assert "val" not in visualize.gather_facts(compose("data=digits")).counts
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_classes_are_counted_in_every_split_that_has_images(compose: Compose) ->
 def test_the_picture_and_what_is_printed_tell_shapes_ranges_counts_and_reasons(
     compose: Compose, overrides: list[str], told: list[str]
 ) -> None:
-    facts = visualize.gather(compose("data=digits", *overrides))
-    written = text_of(visualize.draw(facts))
-    printed = visualize.tell(facts)
-    ranges = [visualize.in_words(batch) for batch in (facts.trained_on, facts.plain)]
+    facts = visualize.gather_facts(compose("data=digits", *overrides))
+    written = text_of(visualize.draw_data(facts))
+    printed = visualize.facts_in_words(facts)
+    ranges = [visualize.batch_in_words(batch) for batch in (facts.trained_on, facts.plain)]
     assert all(re.search(r"values -?\d\.\d{3} to \d\.\d{3}, mean", one) for one in ranges)
     for expected in [*ranges, *(step.name for step in facts.steps)]:
         assert expected in written

@@ -73,7 +73,7 @@ class Example:
     def find(self, name: str) -> Study | None:
         """The study of this name as Optuna knows it, None as long as there is none."""
         journal = self.folder / "multirun" / name / "optuna.journal"
-        return storage.find(str(journal), name) if journal.exists() else None
+        return storage.stored_study(str(journal), name) if journal.exists() else None
 
     def trials(self, name: str) -> list[FrozenTrial]:
         """The trials of this study as Optuna knows them."""

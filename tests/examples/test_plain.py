@@ -29,7 +29,7 @@ def start(project: Project, env: dict[str, str], *overrides: str) -> "subprocess
 
 
 def num_finished(journal: Path) -> int:
-    found = storage.find(str(journal), "hill") if journal.exists() else None
+    found = storage.stored_study(str(journal), "hill") if journal.exists() else None
     return 0 if found is None else sum(trial.state == TrialState.COMPLETE for trial in found.get_trials())
 
 
@@ -48,7 +48,7 @@ def test_a_plain_function_gets_slots_a_record_and_a_study_that_survives_a_kill(
     again = start(project, installed, *STUDY)
     out, err = again.communicate()
     assert again.returncode == 0, err
-    found = storage.find(str(journal), "hill")
+    found = storage.stored_study(str(journal), "hill")
     assert found is not None
     trials = found.get_trials()
     assert sum(map(counts, trials)) == 10

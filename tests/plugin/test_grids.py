@@ -17,7 +17,7 @@ def run(project: Project, *overrides: str, study: str = "tiny") -> Finished:
 
 
 def trials_of(project: Project) -> list[FrozenTrial]:
-    found = storage.find(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    found = storage.stored_study(str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
     assert found is not None
     return found.get_trials()
 

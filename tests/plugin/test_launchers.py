@@ -43,7 +43,7 @@ MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", T
 
 
 def find(project: Project, storage: str | None = None) -> optuna.Study | None:
-    return storages.find(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
+    return storages.stored_study(storage or str(project.folder / "multirun" / "tiny" / "optuna.journal"), "tiny")
 
 
 def study_of(project: Project, storage: str | None = None) -> optuna.Study:

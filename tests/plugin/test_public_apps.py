@@ -122,7 +122,7 @@ class App:
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Those of its study, seen to be in MLflow as well, ended in the same way."""
-        found = storage.find(str(self.folder / "multirun" / "app" / "optuna.journal"), "app")
+        found = storage.stored_study(str(self.folder / "multirun" / "app" / "optuna.journal"), "app")
         assert found is not None
         ended = Counter(STATUS[one.state] for one in found.trials)
         assert ended == Counter(run.info.status for run in self.project.runs("trial"))

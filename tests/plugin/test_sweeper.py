@@ -25,7 +25,7 @@ def study_folder(project: Project, name: str = "tiny") -> Path:
 
 
 def study_of(project: Project, name: str = "tiny") -> optuna.Study:
-    found = storage.find(str(study_folder(project, name) / "optuna.journal"), name)
+    found = storage.stored_study(str(study_folder(project, name) / "optuna.journal"), name)
     assert found is not None
     return found
 

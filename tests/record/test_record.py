@@ -56,7 +56,7 @@ def test_a_trial_that_others_took_over_is_interrupted_whoever_writes_last(
         with suppress(Stopped, SweepError), open_run("mine", "trial-000", tags=tags, parent=study) as run:
             raise stopped
         if not isinstance(stopped, TakenOver):
-            mirror.settle(GOAL, mirror.Parent("s", None), {0: Ended(Outcome("interrupted", INTERRUPTED))})
+            mirror.settle_runs(GOAL, mirror.Parent("s", None), {0: Ended(Outcome("interrupted", INTERRUPTED))})
         found = find_run(run.run_id)
         assert (found.status, found.tags[ERROR_TAG]) == ("FAILED", INTERRUPTED)
         assert STOPPED_TAG not in found.tags

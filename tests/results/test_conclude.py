@@ -61,7 +61,7 @@ def study(project: Project) -> RunRecord:
 def settle(compose: Callable[..., Config], ended: Mapping[int, Ended]) -> None:
     composed = OmegaConf.create(asdict(compose("data=digits")))
     named = {number: end._replace(params=as_recorded(end.params, composed)) for number, end in ended.items()}
-    mirror.settle(GOAL, mirror.Parent("tiny", None), named)
+    mirror.settle_runs(GOAL, mirror.Parent("tiny", None), named)
 
 
 def test_what_a_job_could_not_tell_of_its_settings_and_its_last_value_is_in_every_table(

@@ -52,7 +52,7 @@ def judged(values: dict[str, list[float]], table: StudyTable | None = None, only
     pairs = [(name, value) for name, group in values.items() for value in group]
     again = [run(i, value, **{OVERRIDES_TAG: f"settings={name} seed={i}"}) for i, (name, value) in enumerate(pairs)]
     table = table or study()
-    return verdict.judge(table, [row for row in table.rows if only in (None, row.number)], again, 3)
+    return verdict.judge_candidates(table, [row for row in table.rows if only in (None, row.number)], again, 3)
 
 
 def test_the_winner_has_the_best_mean_of_its_seeds_whatever_found_it() -> None:
@@ -140,7 +140,7 @@ def test_settings_that_differ_in_the_seed_only_are_confirmed_once(project: Proje
     assert project.train("-m", *SMALL, widths, "seed=0,1", "hydra.sweeper.study_name=seeds").status == 0
     connect()
     table = table_of(find_study("seeds"), DIGITS)
-    chosen = confirm.choose(table, 5)
+    chosen = confirm.choose_trials(table, 5)
     rows = [one.row for one in chosen]
     assert sorted(row.run.setting("model.widths") for row in rows) == ["[16]", "[8]"]
     assert rows[0].metrics["test/accuracy"] == max(row.metrics["test/accuracy"] for row in table.rows)
@@ -192,9 +192,9 @@ def test_what_a_stranger_recorded_is_neither_resolved_nor_run(
     table = of_runs(find_study("s"), job, {}, trials_of(find_study("s")))
     if message:
         with pytest.raises(SweepError, match=re.escape(message)):
-            confirm.choose(table, 5, trust)
+            confirm.choose_trials(table, 5, trust)
     else:
-        assert [one.settings for one in confirm.choose(table, 5, trust)] == [settings]
+        assert [one.settings for one in confirm.choose_trials(table, 5, trust)] == [settings]
 
 
 def test_a_confirmation_that_is_stopped_goes_on_with_the_same_command(project: Project) -> None:

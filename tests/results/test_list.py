@@ -18,7 +18,7 @@ from sweep.record.tags import FOLDER_TAG, JOB_TAG, KIND_TAG, RUN_FILE, STUDY_TAG
 from sweep.results import delete
 from sweep.results import list as listing
 from sweep.study import activity
-from sweep.study.storage import find, open_storage
+from sweep.study.storage import open_storage, stored_study
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_studies_are_listed_newest_first_with_their_trials_best_and_size(
 
 def test_the_list_of_studies_with_default_names_fits_into_80_columns() -> None:
     row = ["Nov 25", "finished", "1000", "98.66%", "123 MB", "mnist-mlp-2026-11-22-165351-072189"]
-    assert max(map(len, listing.in_words([row, row]))) <= 80
+    assert max(map(len, listing.studies_in_words([row, row]))) <= 80
 
 
 def test_a_study_that_has_said_how_it_ended_is_not_asked_for_its_trials(
@@ -170,7 +170,7 @@ def test_a_study_that_beats_on_another_machine_is_refused_and_one_that_has_died_
     record: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(record("mine", 0.5).tags[FOLDER_TAG])
-    stored = find(str(folder / "optuna.journal"), "mine")
+    stored = stored_study(str(folder / "optuna.journal"), "mine")
     assert stored is not None
 
     def beat(time: float) -> None:
@@ -245,8 +245,8 @@ def test_a_storage_elsewhere_goes_where_it_is_named(
     for name in ("mine", "other"):
         optuna.create_study(study_name=name, storage=open_storage(shared))
     delete.main(["mine", "--yes", "--storage", shared])
-    assert find(shared, "mine") is None
-    assert find(shared, "other") is not None
+    assert stored_study(shared, "mine") is None
+    assert stored_study(shared, "other") is not None
 
 
 def test_the_command_lists_and_deletes(project: Project) -> None:

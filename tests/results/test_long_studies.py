@@ -44,7 +44,7 @@ def test_the_curves_are_those_of_the_best_and_the_page_says_so(
     findings = gather.gather_for(table_of(bench.record_study("long", 20, num_examples=50), bench.JOB))
     table = findings.table
     assert set(findings.curves) == {row.number for row in table.ranked[:5]}
-    assert page.draw(findings)["learning_curves"].explanation == (
+    assert page.draw_plots(findings)["learning_curves"].explanation == (
         "val/score of the best 5 of 20 trials by step; pruned ones end in a cross"
     )
     assert any(re.search(r"\(by the best 4 of the \d+ that finished\)$", one)

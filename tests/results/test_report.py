@@ -20,7 +20,7 @@ from sweep.record.tags import KIND_TAG, STUDY_TAG
 from sweep.results import conclude, gather, plots
 from sweep.results.gather import Findings
 from sweep.results.known import KeptRun
-from sweep.results.page import draw
+from sweep.results.page import draw_plots
 from sweep.results.table import table_of
 from sweep.results.uncertainty import interval
 
@@ -141,7 +141,7 @@ def test_predictions_are_of_the_test_images_in_their_order(
     with KeptRun(best.run) as kept:
         path = kept.file(predictions.PREDICTIONS_FILE)
         assert path is not None
-        found = predictions.load(path, "test")
+        found = predictions.load_predictions(path, "test")
     config = compose("data=digits")
     test = data.load(config.data).splits.test  # type: ignore[attr-defined]
     assert torch.equal(torch.from_numpy(found.labels), test.labels)
@@ -170,7 +170,7 @@ def test_the_page_is_one_file_that_needs_no_other_and_holds_all_of_it(searched: 
     words = unescape(page)
     for remark in findings.remarks:
         assert remark in words
-    assert page.count('class="plotly-graph-div"') == sum(len(plot.figures) for plot in draw(findings).values())
+    assert page.count('class="plotly-graph-div"') == sum(len(plot.figures) for plot in draw_plots(findings).values())
     assert "<tr><th>optimizer.lr</th><td>" in page  # the best settings, a line for each
     assert page.count("<img alt=") == 2
     assert all(run.run_id in page for run in findings.table.rows)

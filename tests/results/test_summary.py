@@ -50,7 +50,7 @@ def test_a_long_study_shows_its_best_and_counts_the_others() -> None:
 
 
 def test_the_end_of_a_study_names_the_best_and_what_to_type_next() -> None:
-    told = summary.tell(table(TRIALS), ["a remark"], ["look    mlflow ui"]).splitlines()
+    told = summary.summary_in_words(table(TRIALS), ["a remark"], ["look    mlflow ui"]).splitlines()
     assert "study   mine: 4 trials, 1 failed, 3 finished" in told
     assert "best    trial 2: test/accuracy 95.00%" in told
     assert told[told.index("best    trial 2: test/accuracy 95.00%") + 1 :][:2] == [

@@ -25,24 +25,24 @@ CHOSEN = Trust(
 
 
 def test_the_interval_how_many_it_was_picked_from_and_the_selection_bias_are_told() -> None:
-    assert trust.in_words([CHOSEN]) == [
+    assert trust.trust_in_words([CHOSEN]) == [
         "test/accuracy 98.66%: 95% interval 98.42% to 98.87%, 10,000 examples",
         "picked from 20 trials by these same examples: expected selection bias 0.07 points (by the 10 that finished)",
     ]
-    assert trust.in_words([CHOSEN._replace(num_candidates=10)])[1].endswith("selection bias 0.07 points")
+    assert trust.trust_in_words([CHOSEN._replace(num_candidates=10)])[1].endswith("selection bias 0.07 points")
     long = CHOSEN._replace(num_candidates=900, num_finished=400, num_compared=100)
-    assert trust.in_words([long])[1].endswith("(by the best 100 of the 400 that finished)")
+    assert trust.trust_in_words([long])[1].endswith("(by the best 100 of the 400 that finished)")
 
 
 def test_what_is_not_known_is_not_made_up_and_examples_without_a_part_in_the_choice_are_named() -> None:
-    assert trust.in_words([CHOSEN._replace(selection_bias=None)])[1].endswith("its selection bias cannot be told")
-    assert trust.in_words([CHOSEN._replace(num_candidates=0)])[1] == "these examples had no part in the choice"
-    assert len(trust.in_words([CHOSEN._replace(num_candidates=1)])) == 1  # the only trial there is
+    assert trust.trust_in_words([CHOSEN._replace(selection_bias=None)])[1].endswith("its selection bias cannot be told")
+    assert trust.trust_in_words([CHOSEN._replace(num_candidates=0)])[1] == "these examples had no part in the choice"
+    assert len(trust.trust_in_words([CHOSEN._replace(num_candidates=1)])) == 1  # the only trial there is
 
 
 def test_a_metric_that_is_no_share_is_told_in_its_own_numbers() -> None:
     loss = CHOSEN._replace(name="val/mae", metric=Metric(direction="minimize"), value=3.5, low=3.25, high=3.75)
-    assert trust.in_words([loss]) == [
+    assert trust.trust_in_words([loss]) == [
         "val/mae 3.5000: 95% interval 3.2500 to 3.7500, 10,000 examples",
         "picked from 20 trials by these same examples: expected selection bias 0.0007 (by the 10 that finished)",
     ]
@@ -79,7 +79,7 @@ def test_the_selection_bias_is_found_from_the_finished_trials_and_the_pruned_cou
     scores: Scores,
 ) -> None:
     made = studied(scores, runs_of(scores))
-    (judged,) = trust.judge(made)
+    (judged,) = trust.judge_best(made)
     value = made.best.values["test/accuracy"]
     assert (judged.name, judged.value, judged.num_examples, judged.num_candidates) == ("test/accuracy", value, 200, 4)
     assert (judged.low, judged.high) == interval(value, 200)
@@ -93,7 +93,7 @@ def test_the_candidates_far_down_are_not_asked_for(scores: Scores, monkeypatch: 
     monkeypatch.setattr(trust, "MOST_CANDIDATES", 2)
     runs = runs_of(scores)
     worst = min(scores, key=lambda key: scores[key].mean())
-    (judged,) = trust.judge(studied({key: one for key, one in scores.items() if key != worst}, runs))
+    (judged,) = trust.judge_best(studied({key: one for key, one in scores.items() if key != worst}, runs))
     assert (judged.num_compared, judged.num_finished) == (2, 3)
     best_first = sorted(scores.values(), key=lambda right: -right.mean())
     assert judged.selection_bias == selection_bias(np.stack(best_first[:2]))
@@ -101,24 +101,24 @@ def test_the_candidates_far_down_are_not_asked_for(scores: Scores, monkeypatch: 
 
 def test_trials_of_other_data_or_other_examples_are_not_compared(scores: Scores) -> None:
     runs = runs_of(scores)
-    (judged,) = trust.judge(studied(scores, [*runs[:2], runs[2]._replace(digest="another data set's")]))
+    (judged,) = trust.judge_best(studied(scores, [*runs[:2], runs[2]._replace(digest="another data set's")]))
     assert judged.selection_bias is None
     shorter = scores | {("id1", "test/accuracy"): scores["id1", "test/accuracy"][:100]}
-    (judged,) = trust.judge(studied(shorter, runs))
+    (judged,) = trust.judge_best(studied(shorter, runs))
     assert judged.selection_bias is None
 
 
 def test_where_one_finished_trial_has_kept_nothing_the_selection_bias_is_not_known(scores: Scores) -> None:
-    (judged,) = trust.judge(studied(scores, [*runs_of(scores), run(4, 0.1)]))
+    (judged,) = trust.judge_best(studied(scores, [*runs_of(scores), run(4, 0.1)]))
     assert judged.selection_bias is None
-    assert trust.judge(studied(scores, [*runs_of(scores), run(4, 0.999)])) == []  # nor the best itself
+    assert trust.judge_best(studied(scores, [*runs_of(scores), run(4, 0.999)])) == []  # nor the best itself
 
 
 def test_a_lower_mean_of_errors_is_judged_as_better() -> None:
     errors = np.random.default_rng(1).exponential(size=(4, 300))
     kept: Scores = {(f"id{i}", "test/loss"): one for i, one in enumerate(errors)}
     runs = [run(i, {"test/loss": float(one.mean())}) for i, one in enumerate(errors)]
-    (judged,) = trust.judge(studied(kept, runs, objectives="test/loss", directions="minimize"))
+    (judged,) = trust.judge_best(studied(kept, runs, objectives="test/loss", directions="minimize"))
     order = errors[np.argsort(errors.mean(axis=1))]
     assert (judged.low, judged.high) == interval_of_mean(order[0])
     assert judged.selection_bias == selection_bias(order, "minimize") > 0
@@ -129,10 +129,10 @@ def test_the_job_s_first_metric_is_told_besides_and_had_no_part_in_a_choice_by_o
     runs = [
         one._replace(metrics=one.metrics | {"val/accuracy": one.metrics["test/accuracy"]}) for one in runs_of(scores)
     ]
-    judged = trust.judge(studied(kept, runs, objectives="val/accuracy"))
+    judged = trust.judge_best(studied(kept, runs, objectives="val/accuracy"))
     assert [(one.name, one.num_candidates) for one in judged] == [("val/accuracy", 4), ("test/accuracy", 0)]
     assert judged[1].selection_bias is None
-    only = trust.judge(studied(kept, runs))
+    only = trust.judge_best(studied(kept, runs))
     assert [one.name for one in only] == ["test/accuracy"]
 
 
@@ -154,5 +154,5 @@ def test_what_is_damaged_is_left_out_and_told(capsys: pytest.CaptureFixture[str]
     def damaged(_kept: Kept, _metric: str) -> PerExample:
         raise SweepError("scores.npy: it is damaged")
 
-    assert trust.judge(table([run(0, 0.9)], job=replace(JOB, per_example=damaged))) == []
+    assert trust.judge_best(table([run(0, 0.9)], job=replace(JOB, per_example=damaged))) == []
     assert capsys.readouterr().err == "note: run=id0: trial-000: scores.npy: it is damaged; left out\n"

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sweep.results.trust import MOST_CANDIDATES
-from sweep.results.uncertainty import LEVEL, compare, interval, interval_of_mean, selection_bias
+from sweep.results.uncertainty import LEVEL, compare_means, interval, interval_of_mean, selection_bias
 
 NUM_EXAMPLES = 2000
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -92,7 +92,7 @@ def test_two_groups_are_compared_as_student_s_t_test_does() -> None:
     from scipy.stats import t
 
     a, b = [98.1, 98.3, 98.2, 98.4], [98.6, 98.5, 98.8, 98.7]
-    (found,) = compare({"a": a, "b": b})
+    (found,) = compare_means({"a": a, "b": b})
     # With two groups Tukey's test is the t-test with a common spread.
     pooled = (np.var(a, ddof=1) + np.var(b, ddof=1)) / 2
     half = t.ppf(0.975, df=6) * math.sqrt(pooled * (1 / 4 + 1 / 4))
@@ -106,7 +106,7 @@ def test_two_groups_are_compared_as_student_s_t_test_does() -> None:
 def test_three_groups_are_compared_by_the_studentized_range_of_the_tables() -> None:
     groups = {"a": [1.0, 2.0, 3.0], "b": [2.0, 4.0, 3.0], "c": [7.0, 8.0, 9.0]}  # each with a variance of 1
     half = 4.339 * math.sqrt(1 / 3)  # q(0.05; 3 groups, 6 degrees of freedom) in Tukey's table
-    found = {(pair.one, pair.other): pair for pair in compare(groups)}
+    found = {(pair.one, pair.other): pair for pair in compare_means(groups)}
     assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
     for pair in found.values():
         assert pair.high - pair.difference == pytest.approx(half, rel=1e-3)
@@ -114,8 +114,8 @@ def test_three_groups_are_compared_by_the_studentized_range_of_the_tables() -> N
 
 
 def test_one_group_has_nothing_to_be_compared_with_and_from_no_spread_nothing_is_learnt() -> None:
-    assert compare({"a": [1.0, 2.0]}) == []
-    (found,) = compare({"a": [0.5, 0.5], "b": [0.4, 0.4]})  # two seeds that coincide by chance
+    assert compare_means({"a": [1.0, 2.0]}) == []
+    (found,) = compare_means({"a": [0.5, 0.5], "b": [0.4, 0.4]})  # two seeds that coincide by chance
     assert found.difference == pytest.approx(0.1)
     assert not found.differ
 

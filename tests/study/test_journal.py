@@ -38,7 +38,7 @@ def add_trials(folder: Path, number: int) -> Path:
 
 def values_in(path: Path) -> list[float | None]:
     storage.open_storage.cache_clear()
-    found = storage.find(str(path), "tiny")
+    found = storage.stored_study(str(path), "tiny")
     assert found is not None
     return [trial.value for trial in found.trials]
 
@@ -169,7 +169,7 @@ def test_a_relative_address_is_read_from_where_it_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert storage.absolute(given) == (expected and expected.format(here=tmp_path, home=Path.home()))
+    assert storage.absolute_address(given) == (expected and expected.format(here=tmp_path, home=Path.home()))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_storage_that_cannot_be_opened_is_told_in_one_line(tmp_path: Path, add
     if "psycopg" in message:
         pytest.importorskip("psycopg")
     with pytest.raises(SweepError, match=re.escape(message)) as caught:
-        Study(storage.absolute(address.format(folder=tmp_path)), "tiny", ["maximize"], 5, tmp_path)
+        Study(storage.absolute_address(address.format(folder=tmp_path)), "tiny", ["maximize"], 5, tmp_path)
     told = str(caught.value)
     assert told.startswith("hydra.sweeper.storage=")
     assert "\n" not in told

@@ -1,7 +1,6 @@
 """What a person sees while a study runs, and during a long epoch."""
 
 import io
-import logging
 import os
 import sys
 
@@ -48,28 +47,6 @@ def test_before_the_first_trial_ends_the_line_shows_what_runs() -> None:
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_long_epoch_shows_on_a_terminal_that_it_goes_on(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_OF_A_SHORT_EPOCH", 0)
-    stderr = Terminal() if is_terminal else io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler()])
-    batches = progress.LongEpochs([(1, 1), (2, 2)], epochs=3)
-    assert [list(batches), list(batches)] == [[(1, 1), (2, 2)]] * 2
-    assert len(batches) == 2
-    for epoch in ("epoch 1/3", "epoch 2/3"):
-        assert (epoch in stderr.getvalue()) == is_terminal
-
-
-def test_a_trial_of_a_study_leaves_the_terminal_to_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "SECONDS_OF_A_SHORT_EPOCH", 0)
-    stderr = Terminal()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(logging.root, "handlers", [])  # as train.py leaves them there
-    assert list(progress.LongEpochs([(1, 1)], epochs=3)) == [(1, 1)]
-    assert stderr.getvalue() == ""
 
 
 def test_a_first_line_is_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

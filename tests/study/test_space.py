@@ -27,7 +27,7 @@ def read(master: DictConfig) -> Read:
     def read_space(*arguments: str) -> Space:
         loader = GlobalHydra.instance().config_loader()
         params = loader.load_sweep_config(master, list(arguments)).search if not _searches(arguments) else master.search
-        return reading.read(params, list(arguments), loader, master)
+        return reading.read_space(params, list(arguments), loader, master)
 
     return read_space
 
@@ -36,7 +36,7 @@ def read(master: DictConfig) -> Read:
 def grid_of(master: DictConfig) -> Read:
     """The space of a grid of these values."""
     loader = GlobalHydra.instance().config_loader()
-    return lambda *arguments: reading.read({}, list(arguments), loader, master, can_be_empty=True, in_order=True)
+    return lambda *arguments: reading.read_space({}, list(arguments), loader, master, can_be_empty=True, in_order=True)
 
 
 def _searches(arguments: tuple[str, ...]) -> bool:

@@ -257,4 +257,4 @@ def test_optuna_dashboard_s_own_reader_opens_the_default_storage(tmp_path: Path)
 @pytest.mark.parametrize("address", ["~nobody9/x.journal", "sqlite:///~nobody9/x.db"])
 def test_a_storage_in_nobody_s_home_is_refused_in_one_line(address: str) -> None:
     with pytest.raises(SweepError, match=r"~nobody9 is nobody's home folder; give the path in full$"):
-        storage.absolute(address)
+        storage.absolute_address(address)
