@@ -9,12 +9,12 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import studies
 import torch
 from studies import Task
-from torch import Tensor
+from torch import Tensor, nn
 
 from sweep.digits import batches, data, loop
 from sweep.digits.classifier import build_classifier
@@ -74,12 +74,12 @@ def measure_step(config: Config, device: torch.device) -> dict[str, float | None
     x, y = next(iter(training.batches))
     eager = ms_per_call(lambda: training.step(x, y), device)
     compiled = Training(config, device)
-    compiled.network = torch.compile(compiled.network)
+    compiled.network = cast(nn.Module, torch.compile(compiled.network))
     started = time.perf_counter()
     compiled.step(x, y)
     synchronize(device)
     compiling = time.perf_counter() - started
-    found = {
+    found: dict[str, float | None] = {
         "eager_ms": eager,
         "compiled_ms": ms_per_call(lambda: compiled.step(x, y), device),
         "compiling_s": compiling,
@@ -88,8 +88,8 @@ def measure_step(config: Config, device: torch.device) -> dict[str, float | None
     }
     if device.type == "cuda":
         graph = capture(Training(config, device, capturable=True), x, y)
-        found["graph_ms"] = ms_per_call(graph.replay, device)
-        found["launch_share"] = 1 - found["graph_ms"] / eager
+        replayed = ms_per_call(graph.replay, device)
+        found |= {"graph_ms": replayed, "launch_share": 1 - replayed / eager}
     return found
 
 

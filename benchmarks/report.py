@@ -72,7 +72,7 @@ def record_study(name: str, num_trials: int, num_examples: int = 10_000) -> RunR
         study = find_run(run.run_id)
     for number in range(num_trials):
         is_pruned = number > 0 and drawn.random() < SHARE_PRUNED
-        settings = {
+        settings: dict[str, Any] = {
             "x": 10 ** drawn.uniform(-4, 0),
             "width": drawn.randint(1, 512),
             "act": drawn.choice(["relu", "tanh", "gelu"]),

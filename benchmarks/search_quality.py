@@ -104,7 +104,7 @@ class Problem(NamedTuple):
         expected = self.surrogate.expected([trial.params for trial in trials])[:, -1]
         chosen, best_seen, regret = 0, -1.0, []
         for i, trial in enumerate(trials):
-            if trial.state == TrialState.COMPLETE and trial.value > best_seen:
+            if trial.state == TrialState.COMPLETE and trial.value is not None and trial.value > best_seen:
                 chosen, best_seen = i, trial.value
             regret.append(round(100 * (self.best - expected[chosen]), 4))
         epochs = np.cumsum([len(trial.intermediate_values) or EPOCHS for trial in trials])
@@ -254,7 +254,7 @@ def train_found(results: dict[str, Any]) -> None:
                 trials = surrogate_studies.direct(
                     curve, sampler, pruner, N_TRIALS, first=surrogate_studies.FIRST, asks_at_last=False
                 )
-                best = max((one for one in trials if one.state == TrialState.COMPLETE), key=lambda one: one.value)
+                best = max((one for one in trials if one.state == TrialState.COMPLETE), key=lambda one: one.values)
                 real = train(searched, Point(FRESH_SEED + seed, best.params), Path(folder))[-1]["test/accuracy"]
                 expected = float(problem.surrogate.expected([best.params])[0, -1])
                 found[name].append({"accuracy": real, "expected": round(expected, 5), "params": best.params})

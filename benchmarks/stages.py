@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Clock:
     """Adds up the seconds of each stage, of one trial after another; a stage within another stops the outer one's."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self.trials: list[Counter[str]] = [Counter()]
+        self.trials: list[dict[str, float]] = [defaultdict(float)]
         self._stack: list[str] = []
         self._now = now
         self._since = now()
@@ -116,7 +116,7 @@ def watch_everything(clock: Clock) -> None:
     claim = study.Study.claim
 
     def claim_next(*args: Any, **kwargs: Any) -> Any:
-        clock.trials.append(Counter())
+        clock.trials.append(defaultdict(float))
         with clock.stage("asking"):
             return claim(*args, **kwargs)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import optuna
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -21,6 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
+from numpy.typing import NDArray
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -33,7 +35,7 @@ from sweep.study.pruners import build_pruner
 
 ROOT = Path(__file__).resolve().parents[1]
 
-Curve = Callable[[Mapping[str, Any]], Sequence[float]]
+Curve = Callable[[Mapping[str, Any]], Sequence[float] | NDArray[np.float64]]
 """From settings to the objective after each epoch."""
 
 BATCH_SIZES = "data.batch_size=choice(256,512,1024)"
@@ -136,7 +138,8 @@ def ours(
             ],
             return_hydra_config=True,
         )  # fmt: skip
-        context = HydraContext(config_loader=Remembering(GlobalHydra.instance().config_loader()), callbacks=Callbacks())
+        loader: Any = Remembering(GlobalHydra.instance().config_loader())
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=DIGITS(lambda _: None), config=composed
         )

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import empty_environment
 import mlflow
 import pytest
+from mlflow.entities import DatasetInput, LoggedModelOutput
 from mlflow.tracking import MlflowClient
 
 from sweep import cli
@@ -136,6 +137,16 @@ class Project:
         client = self.client()
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         return client.search_runs(experiments, f"tags.`{KIND_TAG}` = '{kind}'", order_by=["attributes.start_time ASC"])
+
+
+def models_of(run: mlflow.entities.Run) -> list[LoggedModelOutput]:
+    """The models logged with a run."""
+    return run.outputs.model_outputs if run.outputs else []
+
+
+def inputs_of(run: mlflow.entities.Run) -> list[DatasetInput]:
+    """The data sets that a run was trained on."""
+    return run.inputs.dataset_inputs if run.inputs else []
 
 
 def _run_program(program: str, arguments: tuple[str, ...], env: dict[str, str], folder: Path, output: Path) -> None:

@@ -81,7 +81,12 @@ def test_what_a_job_says_that_is_no_number_for_its_study_gets_one_line(
 
 def test_a_report_after_the_end_is_refused(tmp_path: Path) -> None:
     kept: list[Trial] = []
-    assert run(lambda _: kept.append(sweep.trial()) or 0.5, tmp_path) == [0.5]
+
+    def task(_: object) -> float:
+        kept.append(sweep.trial())
+        return 0.5
+
+    assert run(task, tmp_path) == [0.5]
     with pytest.raises(sweep.SweepError, match="has ended; report before the job returns"):
         kept[0].report(1, {"val/score": 0.5})
 
@@ -229,6 +234,7 @@ def test_a_study_of_the_version_before_is_continued(project: Project) -> None:
     shared = {"epochs": "3", "seed": "0", "seconds": "0.01", "note": ""}
     before.set_up({"space": {"x": "float 0.0 to 1.0"}, "job": shared}, [{"x": 0.1}, {"x": 0.5}])
     pruned = before.claim(lambda trial: trial.suggest_float("x", 0, 1), lambda: False)
+    assert pruned is not None
     before.storage.set_trial_intermediate_value(before._trial_id(pruned.number), 1, 0.42)
     left = {"state": "PRUNED", "values": None}
     before.storage.set_trial_user_attr(before._trial_id(pruned.number), OUTCOME, left)

@@ -15,6 +15,7 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
+import sweep
 from sweep import Metric
 from sweep.digits import models
 from sweep.digits.job import DIGITS, METRICS
@@ -319,7 +320,7 @@ def condition(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def stricter(self: models.MLPConfig) -> None:
         check(self)
-        models.require(self.activation != "gelu" or self.dropout > 0, "model.dropout", self.dropout, "gelu needs some")
+        sweep.require(self.activation != "gelu" or self.dropout > 0, "model.dropout", self.dropout, "gelu needs some")
 
     monkeypatch.setattr(models.MLPConfig, "__post_init__", stricter)
 

@@ -7,6 +7,7 @@ import resource
 import shlex
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,8 @@ def test_a_study_killed_at_any_moment_goes_on_and_ends_with_every_trial_once(
     finished: dict[int, tuple[TrialState, list[float] | None]] = {}
     for _ in range(kills):
         running = start(project, *command)
-        size = journal(project).stat().st_size if journal(project).exists() else 0
-        further = moments.randrange(0, 2500)  # bytes written into the journal: an ask, a report, an end
-        running.wait_for(lambda size=size, further=further: _size(journal(project)) > size + further, may_end=True)
+        enough = _size(journal(project)) + moments.randrange(0, 2500)  # an ask, a report, an end
+        running.wait_for(partial(_is_larger, journal(project), enough), may_end=True)
         running.process.kill()
         running.wait()
         left = trials_of(project)
@@ -107,6 +107,10 @@ def test_a_study_killed_at_any_moment_goes_on_and_ends_with_every_trial_once(
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _is_larger(path: Path, num_bytes: int) -> bool:
+    return _size(path) > num_bytes
 
 
 def test_a_worker_that_is_killed_costs_its_trial_and_no_more(project: Project) -> None:

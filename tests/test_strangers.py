@@ -7,7 +7,7 @@ import re
 import shutil
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Project
+from conftest import ROOT, Project, models_of
 from PIL import Image, ImageDraw
 from torch import nn
 
@@ -74,7 +74,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studied]:
     picture = Image.new("L", (60, 60), 255)
     ImageDraw.Draw(picture).line((30, 10, 30, 50), fill=0, width=5)
     picture.save(project.folder / "one.png")
-    (output,) = better.outputs.model_outputs
+    (output,) = models_of(better)
     (model,) = project.folder.glob(f"mlruns/*/models/{output.model_id}/artifacts")
     files, other = (next(project.folder.glob(f"mlruns/*/{run.info.run_id}/artifacts")) for run in (better, worse))
     with pytest.MonkeyPatch.context() as patch:
@@ -243,7 +243,9 @@ def test_every_program_refuses_such_weights_by_their_run_and_file_before_any_tra
     assert len(studied.project.runs("rerun")) == num_runs
 
 
-def archive_with(studied: Studied, replace: Callable[[str, bytes], bytes] | None = None, **added: bytes) -> bytes:
+def archive_with(
+    studied: Studied, replace: Callable[[str, bytes], bytes] | None = None, added: Mapping[str, bytes] | None = None
+) -> bytes:
     """The exported program of the better trial with its records replaced and others added."""
     file = BytesIO()
     with zipfile.ZipFile(studied.model / "data" / "model.pt2") as archive, zipfile.ZipFile(file, "w") as copy:
@@ -252,7 +254,7 @@ def archive_with(studied: Studied, replace: Callable[[str, bytes], bytes] | None
             copy.writestr(name, replace(name, content) if replace else content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a name that is there twice
-            for name, content in added.items():
+            for name, content in (added or {}).items():
                 copy.writestr(f"model/{name}", content)
     return file.getvalue()
 
@@ -296,19 +298,19 @@ HOSTILE_MODELS: dict[str, tuple[str, Content, str]] = {
     "a pickled weight": (PROGRAM, lambda s: archive_with(s, with_pickled_weight), "is not what its weights.pt"),
     "pickled samples": (PROGRAM, lambda s: archive_with(s, with_pickled_samples), "sample_inputs/model.pt in it is"),
     "an object": (
-        PROGRAM, lambda s: archive_with(s, **{"data/constants/opaque_obj_0": pickle.dumps(Evil())}),
+        PROGRAM, lambda s: archive_with(s, added={"data/constants/opaque_obj_0": pickle.dumps(Evil())}),
         "data/constants/opaque_obj_0 in it would be unpickled",
     ),
     "a library": (
-        PROGRAM, lambda s: archive_with(s, **{"data/aotinductor/model/evil.so": b"\x7fELF"}),
+        PROGRAM, lambda s: archive_with(s, added={"data/aotinductor/model/evil.so": b"\x7fELF"}),
         "data/aotinductor/model/evil.so in it would be unpickled, or run",
     ),
     "old weights": (
-        PROGRAM, lambda s: archive_with(s, **{"data/weights/model.pt": saved(Evil())}),
+        PROGRAM, lambda s: archive_with(s, added={"data/weights/model.pt": saved(Evil())}),
         "data/weights/model.pt in it would be unpickled",
     ),
     "a record twice": (
-        PROGRAM, lambda s: archive_with(s, **{"data/sample_inputs/model.pt": saved(Evil())}),
+        PROGRAM, lambda s: archive_with(s, added={"data/sample_inputs/model.pt": saved(Evil())}),
         "model/data/model.pt2: ",
     ),
     "other weights": (PROGRAM, lambda s: archive_with(s, with_other_weights), "data/weights/weight_0 in it is not"),
@@ -419,13 +421,19 @@ def zipped(**arrays: Any) -> bytes:
     return file.getvalue()
 
 
+def one_array() -> bytes:
+    file = BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
 WHOLE = {"test_labels": np.array([0, 1]), "test_predicted": np.array([0, 1]), "test_probability": np.array([0.5, 1.0])}
 
 DAMAGED_PREDICTIONS: dict[str, bytes] = {
     "empty": b"",
     "a pickle": pickle.dumps(Evil()),
     "objects": zipped(**WHOLE | {"test_labels": np.array([Evil(), Evil()])}),
-    "one array": (lambda file: (np.save(file, np.zeros(3)), file.getvalue())[1])(BytesIO()),
+    "one array": one_array(),
     "other lengths": zipped(**WHOLE | {"test_labels": np.zeros(3, np.int32)}),
     "a table": zipped(**{name: array[:, None] for name, array in WHOLE.items()}),
     "words": zipped(**WHOLE | {"test_predicted": np.array(["a", "b"])}),

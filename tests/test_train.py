@@ -10,7 +10,8 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Finished, Project
+from conftest import ROOT, Finished, Project, inputs_of
+from torch import Tensor
 
 from sweep.digits import batches, config, data, datasets
 from sweep.digits.classifier import load_classifier
@@ -42,7 +43,7 @@ def test_a_run_leaves_its_record_its_weights_and_a_model_that_scores_what_was_re
     assert steps == [1, 2]
     # MLflow's page orders charts by name: a model/parameters, always the same, would be the first.
     assert run.data.metrics.keys() == {"train/loss", "test/loss", "test/accuracy"}
-    (dataset,) = run.inputs.dataset_inputs
+    (dataset,) = inputs_of(run)
     assert (
         dataset.dataset.digest
         == data.load(config.from_yaml((project.folder / "run/config.yaml").read_text()).data).digest
@@ -79,7 +80,7 @@ for model in mlflow.pytorch.load_model({folder!r}), torch.export.load({folder + 
 
 
 def test_same_seed_gives_the_same_weights_on_one_thread_and_another_seed_others(project: Project) -> None:
-    weights = []
+    weights: list[dict[str, Tensor]] = []
     for seed in (1, 1, 2):
         folder = f"run-{len(weights)}"
         arguments = (f"seed={seed}", "num_threads=1", "tracking.enabled=false", f"hydra.run.dir={folder}")

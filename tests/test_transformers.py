@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from transformers import Trainer, TrainingArguments
@@ -50,11 +51,18 @@ def trainer(folder: Path, **settings: Any) -> Trainer:
     return Trainer(Line(), arguments, train_dataset=data, eval_dataset=data, callbacks=[ReportToTrial()])
 
 
-def test_each_evaluation_is_reported_with_the_number_of_steps_so_far(tmp_path: Path) -> None:
+def test_each_evaluation_is_reported_with_the_number_of_steps_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = Trial(Job(), GOAL, tmp_path)
     seen: list[tuple[int, set[str]]] = []
     report = trial.report
-    trial.report = lambda step, metrics, of=None: (seen.append((step, set(metrics))), report(step, metrics, of=of))[1]  # type: ignore[method-assign]
+
+    def noted(step: int, metrics: dict[str, float], of: int | None = None) -> None:
+        seen.append((step, set(metrics)))
+        report(step, metrics, of=of)
+
+    monkeypatch.setattr(trial, "report", noted)
     with trial.current():
         trainer(tmp_path).train()
     assert [step for step, _ in seen] == [2, 4, 6, 8]

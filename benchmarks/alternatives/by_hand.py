@@ -7,13 +7,14 @@ MLFLOW_TRACKING_URI says where the record goes; otherwise MLflow's default, in t
 
 import argparse
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlflow
 import optuna
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import MNIST
@@ -34,12 +35,12 @@ class Job(NamedTuple):
     batch_size: int = 256
 
 
-def build_loaders(job: Job) -> tuple[DataLoader, DataLoader]:
+def build_loaders(job: Job) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Training and test images, each transformed as it is asked for."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
     train = MNIST(job.data_root, train=True, download=True, transform=transform)
     test = MNIST(job.data_root, train=False, download=True, transform=transform)
-    workers = {"num_workers": job.num_workers, "persistent_workers": job.num_workers > 0}
+    workers: dict[str, Any] = {"num_workers": job.num_workers, "persistent_workers": job.num_workers > 0}
     return (
         DataLoader(train, batch_size=job.batch_size, shuffle=True, drop_last=True, **workers),
         DataLoader(test, batch_size=1000, **workers),
@@ -56,7 +57,9 @@ def build_model(dropout: float) -> nn.Module:
     return nn.Sequential(nn.Flatten(), *hidden(784, 512), *hidden(512, 256), nn.Linear(256, 10))
 
 
-def train_epoch(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Optimizer, scheduler) -> float:
+def train_epoch(
+    model: nn.Module, loader: DataLoader[Any], optimizer: torch.optim.Optimizer, scheduler: LRScheduler
+) -> float:
     """One pass over the training images; the mean loss."""
     model.train()
     total = 0.0
@@ -71,11 +74,14 @@ def train_epoch(model: nn.Module, loader: DataLoader, optimizer: torch.optim.Opt
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: DataLoader) -> float:
+def evaluate(model: nn.Module, loader: DataLoader[Any]) -> float:
     """The share of images classified correctly."""
     model.eval()
-    correct = sum((model(x).argmax(1) == y).sum().item() for x, y in loader)
-    return correct / len(loader.dataset)
+    correct = num_images = 0
+    for x, y in loader:
+        correct += int((model(x).argmax(1) == y).sum())
+        num_images += len(y)
+    return correct / num_images
 
 
 def run_trial(

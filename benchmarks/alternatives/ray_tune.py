@@ -58,6 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # what Ray leaves behind; sockets need a short path
         ray.init(address="local", include_dashboard=False, log_to_driver=False, _temp_dir=folder)
         best = search(job, options.trials)
+        assert best.metrics is not None
         print(f"best: test/accuracy {best.metrics['accuracy']:.2%}, {best.config}")
         ray.shutdown()
 

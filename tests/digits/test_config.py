@@ -65,7 +65,9 @@ def test_every_yaml_lies_in_a_group_that_is_composed_above() -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(path))
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def test_every_sampler_s_settings_are_optuna_s_own_defaults() -> None:

@@ -106,7 +106,7 @@ def test_inverse_gives_back_the_untouched_images() -> None:
     transformed, _ = ImageBatches(dataset.splits.train, transform)[indices]
     untouched, _ = ImageBatches(dataset.splits.train)[indices]
     assert untouched.shape == (50, 1, 28, 28)
-    assert (untouched.min(), untouched.max()) == (0, 1)
+    assert (float(untouched.min()), float(untouched.max())) == (0, 1)
     torch.testing.assert_close(transform.inverse(transformed), untouched, rtol=0, atol=1e-6)
 
 
@@ -310,13 +310,14 @@ def fashion_mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         body = torch.randint(10, (num_bytes,), dtype=torch.uint8, generator=generator).numpy().tobytes()
         head = b"".join(number.to_bytes(4, "big") for number in header)
         files[f"{name}.gz"] = gzip.compress(head + body, compresslevel=1)
-    handler = type("Handler", (_FashionFiles,), {"files": files, "requests": []})
+    asked: list[str] = []
+    handler = type("Handler", (_FashionFiles,), {"files": files, "requests": asked})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     fashion = torchvision.datasets.FashionMNIST
     monkeypatch.setattr(fashion, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
     monkeypatch.setattr(fashion, "resources", [(n, hashlib.md5(c).hexdigest()) for n, c in files.items()])
-    yield handler.requests
+    yield asked
     server.shutdown()
     server.server_close()
 
@@ -388,7 +389,8 @@ def test_every_setting_out_of_bounds_is_refused() -> None:
         ("shift", 28, "must be 0 or more and at most 27 pixels"),
     ]:
         with pytest.raises(SweepError, match=rf"^data.{key}={value}: {allowed}$"):
-            data.load(dataclasses.replace(digits(), **{key: value}))
+            changes: dict[str, Any] = {key: value}
+            data.load(dataclasses.replace(digits(), **changes))
     with pytest.raises(SweepError, match=r"^data.batch_size=38: must be 1 or more and at most 37"):
         data.load(digits(validation=1400, batch_size=38))
 
@@ -408,9 +410,12 @@ def arrays_class() -> Iterator[type[DataConfig]]:
 def arrays(arrays_class: type[DataConfig], tmp_path: Path) -> Callable[..., DataConfig]:
     """A config of that class for files of these arrays, by default twenty images of noise for either set."""
 
-    def make(**changes: object) -> DataConfig:
+    def make(**changes: Any) -> DataConfig:
         random = np.random.default_rng(0)
-        arrays = {"images": random.integers(0, 256, (20, 28, 28), np.uint8), "labels": np.arange(20) % 10}
+        arrays: dict[str, Any] = {
+            "images": random.integers(0, 256, (20, 28, 28), np.uint8),
+            "labels": np.arange(20) % 10,
+        }
         np.savez(tmp_path / "test.npz", **arrays)
         np.savez(
             tmp_path / "train.npz", **{key: value for key, value in (arrays | changes).items() if value is not None}
@@ -426,7 +431,8 @@ def test_data_of_one_s_own_need_not_say_how_many_images_there_are(arrays: Callab
     assert data.load(config).splits.train.labels.dtype == torch.int64
     for key, value, allowed in [("batch_size", 21, "at most 20"), ("validation", 20, "below 20")]:
         with pytest.raises(SweepError, match=rf"^data.{key}={value}: .*{allowed}"):
-            data.load(dataclasses.replace(config, **{key: value}))
+            changes: dict[str, Any] = {key: value}
+            data.load(dataclasses.replace(config, **changes))
 
 
 @pytest.mark.parametrize(
@@ -465,6 +471,7 @@ def test_data_of_one_s_own_that_are_not_as_they_should_be_are_told_in_one_line(
     assert "train.npz" in message or "cannot be read" in message
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO")  # numpy leaves a damaged archive open
 def test_files_of_one_s_own_that_are_missing_damaged_or_no_arrays_are_told_in_one_line(
     arrays: Callable[..., DataConfig], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_a_model_as_good_as_recorded_is_made_anew_and_told_how_to_load(
     images = torch.rand(5, 1, 28, 28)
     answers = []
     for way in ways:
-        scope: dict[str, object] = {"images": images}
+        scope: dict[str, Any] = {"images": images}
         exec("\n".join([*way, lines[-1]]), scope)
         answers.append(scope["predicted"])
     assert all(torch.equal(answers[0], answer) for answer in answers)

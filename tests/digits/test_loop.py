@@ -52,7 +52,8 @@ def test_fit_does_the_steps_of_a_loop_written_by_hand() -> None:
         F.cross_entropy(by_hand(x), y).backward()
         with torch.no_grad():
             for parameter in by_hand.parameters():
-                parameter -= 0.1 * parameter.grad
+                assert parameter.grad is not None
+                parameter.sub_(0.1 * parameter.grad)
     torch.testing.assert_close(model.weight, by_hand.weight)
 
 
@@ -62,7 +63,7 @@ def test_fit_stops_where_its_reader_stops() -> None:
     results = loop.fit(model, two_clouds(), optimizer, SGD.build_scheduler(optimizer, 80), epochs=10)
     assert next(results).epoch == 1
     after_one = model.weight.clone()
-    results.close()
+    del results
     assert torch.equal(model.weight, after_one)
 
 

@@ -26,8 +26,8 @@ PREDICTIONS = Predictions(
 def test_what_was_saved_is_read_back_by_split_and_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
     save_predictions({"test": PREDICTIONS}, path)
-    for kept, given in zip(load_predictions(path, "test"), PREDICTIONS, strict=True):
-        assert np.array_equal(kept, given)
+    kept = load_predictions(path, "test")
+    assert all(np.array_equal(getattr(kept, name), getattr(PREDICTIONS, name)) for name in Predictions._fields)
     with pytest.raises(SweepError, match=r"^predictions\.npz: no predictions on val$"):
         load_predictions(path, "val")
     path.write_bytes(path.read_bytes()[:-50])

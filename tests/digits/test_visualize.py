@@ -26,9 +26,10 @@ def two_studies(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("studies"))
     small = ("data=digits", "epochs=1", "num_threads=1", "model.widths=[8]", "optimizer.lr=1e-2,2e-2")
     assert project.train("-m", *small, "hydra.sweeper.study_name=digits").status == 0
-    experiment = project.client().get_experiment_by_name("digits").experiment_id
+    experiment = project.client().get_experiment_by_name("digits")
+    assert experiment is not None
     tags = {"sweep.kind": "study", "sweep.study": "empty"}
-    project.client().create_run(experiment, run_name="empty", tags=tags)
+    project.client().create_run(experiment.experiment_id, run_name="empty", tags=tags)
     return project
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from conftest import models_of
 from example import Ended, Example, num_lines
 from optuna.trial import TrialState
 from sklearn.datasets import load_diabetes
@@ -74,7 +75,7 @@ def test_the_model_of_a_trial_is_one_of_mlflow_s_sklearn_flavour_with_the_error_
     example: Example, studied: Ended
 ) -> None:
     run = best_run(example)
-    (output,) = run.outputs.model_outputs
+    (output,) = models_of(run)
     mlflow.set_tracking_uri(example.project.uri)
     model = mlflow.sklearn.load_model(f"models:/{output.model_id}")
     _, x, _, y = train_test_split(*load_diabetes(return_X_y=True), test_size=0.25, random_state=0)

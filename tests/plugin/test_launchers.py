@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import optuna
 import pytest
-from conftest import Finished, Project, Started
+from conftest import Finished, Project, Started, models_of
 from hydra.errors import MissingConfigException
 from optuna.trial import TrialState
 
@@ -109,7 +109,7 @@ def assert_optuna_and_mlflow_agree(
     for run in runs.values():
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert (run.info.status == "KILLED") == (STOPPED_TAG in run.data.tags)
-        assert (run.info.status == "FINISHED") == bool(run.outputs.model_outputs)
+        assert (run.info.status == "FINISHED") == bool(models_of(run))
 
 
 def assert_a_study_pruned_one_of_four(project: Project, started: Started) -> Finished:
@@ -281,7 +281,7 @@ class Postgres(NamedTuple):
 
         server = f"postgresql://sweep:{PASSWORD}@127.0.0.1:{self.port}"
         with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE DATABASE {name}")
         return f"{server.replace('postgresql', 'postgresql+psycopg')}/{name}"
 
 
@@ -294,7 +294,9 @@ def postgres() -> Iterator[Postgres]:
     port = free_port()
     # The server refuses to run as root, and its data must be its own user's.
     nobody = pwd.getpwnam("nobody")
-    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    user: dict[str, Any] = (
+        {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    )
     with tempfile.TemporaryDirectory(prefix="postgres-") as made:
         folder = Path(made)
         (folder / "password").write_text(PASSWORD)

@@ -6,8 +6,9 @@ from pathlib import Path
 import mlflow
 import optuna
 import pytest
-from conftest import Project
+from conftest import Project, models_of
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import FloatDistribution
 
 from sweep.plugin.launchers import num_cores
 from sweep.record.runs import find_study, trained
@@ -39,7 +40,7 @@ def test_a_study_s_table_its_yaml_optuna_and_mlflow_agree(project: Project) -> N
     assert [t.data.tags["mlflow.parentRunId"] for t in trials] == [parent.info.run_id] * 4
     assert [t.info.run_name for t in trials] == ["trial-000", "trial-001", "trial-002", "trial-003"]
     assert all(t.data.tags[STUDY_TAG] == "tiny" for t in trials)
-    assert all(t.outputs.model_outputs for t in trials)
+    assert all(models_of(t) for t in trials)
 
     made = study_of(project)
     assert made.direction == optuna.study.StudyDirection.MAXIMIZE
@@ -89,7 +90,9 @@ def test_the_search_space_follows_the_model_and_the_optimizer(project: Project) 
     (trial,) = study_of(project).trials
     assert {"model.channels.0", "model.channels.1", "model.channels.2", "model.dropout"} < trial.params.keys()
     assert not any(key.startswith("model.widths") for key in trial.params)
-    assert trial.distributions["optimizer.lr"].high == 0.5
+    lr = trial.distributions["optimizer.lr"]
+    assert isinstance(lr, FloatDistribution)
+    assert lr.high == 0.5
 
 
 def test_a_dimension_can_be_changed_on_the_command_line(project: Project) -> None:
@@ -323,7 +326,7 @@ def test_a_trial_with_the_settings_of_a_finished_one_is_not_trained_again(projec
     first = {trial.params["data.batch_size"]: trial for trial in reversed(trials)}
     assert all(trial.value == first[trial.params["data.batch_size"]].value for trial in trials)
     runs = project.runs("trial")
-    assert sum(bool(run.outputs.model_outputs) for run in runs) == len(first)
+    assert sum(bool(models_of(run)) for run in runs) == len(first)
     assert sum("sweep.copy_of" in run.data.tags for run in runs) == 6 - len(first)
     assert [run.data.metrics["test/accuracy"] for run in sorted(runs, key=number_of)] == [t.value for t in trials]
     assert f"{6 - len(first)} copied, {len(first)} finished" in finished.out
@@ -345,8 +348,8 @@ def test_a_pruned_trial_keeps_its_last_metrics_and_no_model(project: Project) ->
     assert (kept.info.status, pruned.info.status) == ("FINISHED", "KILLED")
     assert pruned.data.tags["sweep.stopped"] == "pruned after epoch 1 of 3"
     assert pruned.data.metrics["test/accuracy"] < 0.6
-    assert not pruned.outputs.model_outputs
-    assert kept.outputs.model_outputs
+    assert not models_of(pruned)
+    assert models_of(kept)
     states = {trial.params["optimizer.lr"]: trial.state for trial in study_of(project).trials}
     assert states == {0.01: optuna.trial.TrialState.COMPLETE, 1e-6: optuna.trial.TrialState.PRUNED}
     assert not (study_folder(project) / str(number_of(pruned)) / "weights.pt").exists()

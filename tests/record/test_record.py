@@ -26,7 +26,7 @@ from sweep.record.lifecycle import close_run, open_run, reopen
 from sweep.record.run import MLflowRun
 from sweep.record.runs import RunRecord, find_run, find_study, runs_in, studies, trials_of
 from sweep.record.tags import ERROR_TAG, FOLDER_TAG, KIND_TAG, RUN_FILE, STOPPED_TAG, STUDY_TAG, TRIAL_TAG
-from sweep.results import report
+from sweep.results.folder import folder_of
 
 GOAL = Goal(["test/accuracy"], ["maximize"], "mine", is_recorded=True)
 
@@ -236,6 +236,11 @@ def lock(project: Project) -> Iterator[sqlite3.Connection]:
     sqlalchemy.event.remove(sqlalchemy.Engine, "connect", wait_less_to_open)
 
 
+def _closed(study: RunRecord) -> bool:
+    close_run(study, Outcome("failed", "x"))
+    return True
+
+
 ASKING: dict[str, Callable[[RunRecord], Any]] = {
     "a study": lambda study: find_study("mine").run_id == study.run_id,
     "the newest study": lambda study: find_study(None).run_id == study.run_id,
@@ -246,7 +251,7 @@ ASKING: dict[str, Callable[[RunRecord], Any]] = {
     "a file": lambda study: read_text(study, "a.txt") == "kept",
     "a file that is missing": lambda study: read_text(study, "b.txt") is None,
     "a log": lambda study: MLflowRun(study.run_id).log_metrics({"m": 1.0}, 1) is None,
-    "an end": lambda study: close_run(study, Outcome("failed", "x")) is None,
+    "an end": _closed,
 }
 
 
@@ -344,11 +349,11 @@ def test_a_study_s_folder_is_taken_from_its_record_only_if_the_folder_says_the_s
     folder = tmp_path / "mine"
     folder.mkdir()
     named = study._replace(tags=study.tags | {FOLDER_TAG: str(folder)})
-    assert report.folder_of(named) == ROOT / "multirun" / "mine"
+    assert folder_of(named) == ROOT / "multirun" / "mine"
     (folder / RUN_FILE).write_text("another")
-    assert report.folder_of(named) == ROOT / "multirun" / "mine"
+    assert folder_of(named) == ROOT / "multirun" / "mine"
     (folder / RUN_FILE).write_text(study.run_id)
-    assert report.folder_of(named) == folder
+    assert folder_of(named) == folder
 
 
 def test_what_a_record_says_cannot_steer_a_terminal(project: Project) -> None:

@@ -1,10 +1,11 @@
 """Fetching the best model."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import Project
+from conftest import Project, models_of
 
 import sweep
 from sweep.arguments import study_command
@@ -61,7 +62,7 @@ def test_the_printed_ways_to_load_the_model_work_as_printed(
     images = torch.rand(5, 1, 28, 28)
     answers = []
     for way in ways:
-        scope: dict[str, object] = {"images": images}
+        scope: dict[str, Any] = {"images": images}
         exec("\n".join([*way, lines[-1]]), scope)
         answers.append(scope["predicted"])
     assert all(torch.equal(answers[0], answer) for answer in answers)
@@ -114,7 +115,7 @@ def _recorded_file(project: Project, run_id: str, which: str) -> Path:
     if which == "weights.pt":
         (file,) = project.folder.glob(f"mlruns/*/{run_id}/artifacts/weights.pt")
     else:
-        (output,) = project.client().get_run(run_id).outputs.model_outputs
+        (output,) = models_of(project.client().get_run(run_id))
         (file,) = project.folder.glob(f"mlruns/*/models/{output.model_id}/artifacts/data/model.pt2")
     return file
 

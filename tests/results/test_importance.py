@@ -1,3 +1,5 @@
+from typing import Any
+
 from made import run, table
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -10,13 +12,13 @@ DIMENSIONS = {
 }
 
 
-def shares(trials: list[tuple[dict[str, object], float]], direction: str = "maximize") -> dict[str, float]:
+def shares(trials: list[tuple[dict[str, Any], float]], direction: str = "maximize") -> dict[str, float]:
     runs = [run(i, {"test/loss": value}, params=settings) for i, (settings, value) in enumerate(trials)]
     return importances(table(runs, DIMENSIONS, objectives="test/loss", directions=direction))
 
 
-def trials(number: int) -> list[tuple[dict[str, object], float]]:
-    settings = [
+def trials(number: int) -> list[tuple[dict[str, Any], float]]:
+    settings: list[dict[str, Any]] = [
         {
             "lr": 10 ** (-4 + 3 * ((i * 37) % number) / number),
             "width": 1 + (i * 61) % 1000,
@@ -24,7 +26,7 @@ def trials(number: int) -> list[tuple[dict[str, object], float]]:
         }
         for i in range(number)
     ]
-    return [(one, float(one["lr"])) for one in settings]  # type: ignore[arg-type]
+    return [(one, one["lr"]) for one in settings]
 
 
 def test_what_alone_sets_the_value_is_the_most_important_and_the_shares_add_up_to_1() -> None:

@@ -17,6 +17,7 @@ from sweep.record.runs import RunRecord, find_run, studies
 from sweep.record.tags import FOLDER_TAG, JOB_TAG, KIND_TAG, RUN_FILE, STUDY_TAG, TRIAL_TAG, objective_tags
 from sweep.results import delete
 from sweep.results import list as listing
+from sweep.study import activity
 from sweep.study.storage import open_storage, stored_study
 
 
@@ -176,7 +177,7 @@ def test_a_study_that_beats_on_another_machine_is_refused_and_one_that_has_died_
         stored.set_user_attr("sweep.owner.abc", {"host": "node7", "lock": "/x", "time": time})
 
     beat(1.0)
-    looking = delete.beating_hosts
+    looking = activity.beating_hosts
     monkeypatch.setattr(delete, "beating_hosts", lambda study: looking(study, lambda _: beat(2.0)))
     assert "study=mine: node7 works on it" in refusal("mine", "--yes")
     monkeypatch.setattr(delete, "beating_hosts", lambda study: looking(study, lambda _: None))

@@ -3,6 +3,7 @@
 import math
 import re
 from html import unescape
+from typing import Any
 
 import pytest
 from made import JOB, run, table
@@ -30,9 +31,11 @@ TABLE = table(RUNS, DIMENSIONS)
 CURVES = {2: [(1, 0.9), (2, 0.97)], 0: [(1, 0.8)], 1: [(1, 0.95), (2, 0.98)], 3: [(1, 0.99)]}
 
 
-def of_values(*values: float, objective: str = "test/accuracy", direction: str = "maximize", **more: Job) -> StudyTable:
+def of_values(
+    *values: float, objective: str = "test/accuracy", direction: str = "maximize", job: Job = JOB
+) -> StudyTable:
     runs = [run(i, {objective: value}) for i, value in enumerate(values)]
-    return table(runs, objectives=objective, directions=direction, **more)
+    return table(runs, objectives=objective, directions=direction, job=job)
 
 
 def test_the_history_is_in_order_and_only_finished_trials_can_be_the_best_so_far() -> None:
@@ -125,7 +128,9 @@ def test_the_best_trial_stands_out_on_every_axis_that_it_has() -> None:
 
 
 def many() -> StudyTable:
-    params = [{"lr": 10 ** (-(i % 7) / 2), "act": ("relu", "tanh")[i % 2], "width": 1 + i * 3} for i in range(40)]
+    params: list[dict[str, Any]] = [
+        {"lr": 10 ** (-(i % 7) / 2), "act": ("relu", "tanh")[i % 2], "width": 1 + i * 3} for i in range(40)
+    ]
     return table([run(i, {"test/loss": one["lr"]}, params=one) for i, one in enumerate(params)], DIMENSIONS,
                  objectives="test/loss", directions="minimize")  # fmt: skip
 

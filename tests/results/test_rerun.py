@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import Finished, Project
+from conftest import Finished, Project, inputs_of
 from mlflow.entities import Run
 
 from sweep.digits.job import DEVICE_TAG, DIGITS, PRECISION_TAG, PROCESSOR_TAG, THREADS_TAG, TORCH_TAG
@@ -142,7 +142,8 @@ def test_a_weight_that_was_tampered_with_is_found(trained: Project) -> None:
 def test_other_data_than_it_was_trained_on_are_refused_before_training(trained: Project) -> None:
     run = trial(trained, "FINISHED")
     num_reruns = len(trained.runs("rerun"))
-    digest = run.inputs.dataset_inputs[0].dataset.digest
+    (dataset,) = inputs_of(run)
+    digest = dataset.dataset.digest
     change = "UPDATE datasets SET digest = '{}' WHERE digest = '{}'"
     with changed(trained, change.format("0123", digest), change.format(digest, "0123")):
         finished = rerun(trained, run)

@@ -2,12 +2,13 @@
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.study.samplers import learning_from_pruned, with_pruned_finished
 
-DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(0, 1)}
+DISTRIBUTIONS: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
 
 
 def trial_of(x: float, curve: list[float], state: TrialState = TrialState.COMPLETE) -> FrozenTrial:

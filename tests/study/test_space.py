@@ -196,7 +196,8 @@ def test_a_value_at_an_end_of_its_dimension_is_found_with_what_lies_beyond(
 ) -> None:
     edge = dimensions.edge_of(dimension, value)
     assert edge is not None
-    assert (edge.side, edge.beyond) == (side, pytest.approx(beyond))
+    assert edge.side == side
+    assert edge.beyond == pytest.approx(beyond)
 
 
 def test_there_are_no_ends_in_the_middle_among_two_choices_and_among_words() -> None:

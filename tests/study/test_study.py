@@ -16,7 +16,7 @@ from sweep.errors import SweepError, TakenOver
 from sweep.outcome import Outcome
 from sweep.study import storage
 from sweep.study.handle import handle_of
-from sweep.study.study import Study
+from sweep.study.study import Claim, Study
 from sweep.study.trials import INTERRUPTED, OUTCOME, RETRY_OF
 
 Work = Callable[[Study], None]
@@ -34,7 +34,14 @@ def never() -> bool:
     return False
 
 
-def in_process(work: Callable[..., None], *arguments: Any) -> int:
+def claim(study: Study) -> Claim:
+    """The next trial of a study that has one."""
+    claimed = study.claim(suggest, never)
+    assert claimed is not None
+    return claimed
+
+
+def in_process(work: Callable[..., None], *arguments: Any) -> int | None:
     """Exit status of `work`, done in a process of its own."""
     process = PROCESSES.Process(target=work, args=arguments)
     process.start()
@@ -44,7 +51,7 @@ def in_process(work: Callable[..., None], *arguments: Any) -> int:
 
 def claim_and_die(folder: Path, outcome: Sequence[float] | None = None) -> None:
     shared = join(folder, 5)
-    trial = shared.claim(suggest, never)
+    trial = claim(shared)
     if outcome is not None:
         handle_of(shared.address, "tiny", trial.number).finish(outcome)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -101,7 +108,7 @@ def test_what_a_dead_process_ran_is_failed_and_its_settings_are_tried_again(tmp_
     assert shared.trial(0).state == TrialState.FAIL
     assert shared.trial(0).user_attrs[INTERRUPTED]
     assert shared.num_counted() == 0
-    again = shared.claim(suggest, never)
+    again = claim(shared)
     assert again.params == left.params
     assert shared.trial(again.number).user_attrs[RETRY_OF] == 0
     shared.settle_dead()
@@ -118,7 +125,7 @@ def test_a_trial_whose_job_was_through_when_its_process_died_is_finished(tmp_pat
 
 def test_a_living_process_keeps_its_trials(tmp_path: Path) -> None:
     first, second = join(tmp_path, 5), join(tmp_path, 5)
-    trial = first.claim(suggest, never)
+    trial = claim(first)
     assert second.has_other_owners
     second.settle_dead()
     assert second.trial(trial.number).state == TrialState.RUNNING
@@ -130,7 +137,7 @@ def test_an_owner_on_another_machine_is_taken_for_dead_by_the_time_it_was_last_h
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = join(tmp_path, 5)
-    number = first.claim(suggest, never).number
+    number = claim(first).number
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     second = join(tmp_path, 5)
     second.settle_dead()
@@ -142,7 +149,7 @@ def test_an_owner_on_another_machine_is_taken_for_dead_by_the_time_it_was_last_h
 
 def test_a_job_whose_trial_was_taken_over_is_told_to_stop(tmp_path: Path) -> None:
     shared = join(tmp_path, 5)
-    number = shared.claim(suggest, never).number
+    number = claim(shared).number
     handle = handle_of(shared.address, "tiny", number, optuna.pruners.NopPruner())
     handle.report(0.5, 1)
     assert handle.reason_to_stop() is None
@@ -167,12 +174,13 @@ def test_queued_points_come_first_and_a_trial_with_the_same_settings_has_a_twin(
     shared = join(tmp_path, 5)
     for x in (0.25, 0.5, 0.25):
         shared.optuna.enqueue_trial({"x": x})
-    first, second = (shared.claim(suggest, never) for _ in range(2))
+    first, second = (claim(shared) for _ in range(2))
     assert (first.params, second.params) == ({"x": 0.25}, {"x": 0.5})
-    third = shared.claim(suggest, never)
+    third = claim(shared)
     assert shared.twin_of(third) is None  # not yet through
     shared.tell(first.number, [0.9])
     twin = shared.twin_of(third)
+    assert twin is not None
     assert twin.number == first.number
     shared.copy(third.number, twin)
     assert shared.trial(third.number).values == [0.9]
@@ -182,13 +190,15 @@ def test_a_pruned_trial_s_twin_is_pruned_with_the_same_values(tmp_path: Path) ->
     shared = join(tmp_path, 5)
     for _ in range(2):
         shared.optuna.enqueue_trial({"x": 0.25})
-    first, second = (shared.claim(suggest, never) for _ in range(2))
+    first, second = (claim(shared) for _ in range(2))
     handle = handle_of(shared.address, "tiny", first.number, optuna.pruners.ThresholdPruner(lower=0.5))
     handle.report(0.1, 1)
     assert handle.reason_to_stop(" after epoch 1") == Outcome("pruned", "pruned after epoch 1")
     shared.tell(first.number)
     assert shared.trial(first.number).state == TrialState.PRUNED
-    shared.copy(second.number, shared.twin_of(second))
+    twin = shared.twin_of(second)
+    assert twin is not None
+    shared.copy(second.number, twin)
     copied = shared.trial(second.number)
     assert (copied.state, copied.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
 
@@ -196,7 +206,7 @@ def test_a_pruned_trial_s_twin_is_pruned_with_the_same_values(tmp_path: Path) ->
 def test_a_job_that_leaves_no_number_is_refused(tmp_path: Path) -> None:
     shared = join(tmp_path, 5)
     for values in (None, [float("nan")], [1.0, 2.0]):
-        number = shared.claim(suggest, never).number
+        number = claim(shared).number
         with pytest.raises(SweepError, match="a study wants a number for each objective"):
             shared.tell(number, values)
         assert shared.trial(number).state == TrialState.RUNNING
@@ -204,7 +214,7 @@ def test_a_job_that_leaves_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_a_trial_that_says_it_is_through_has_its_outcome_in_the_storage(tmp_path: Path) -> None:
     shared = join(tmp_path, 5)
-    number = shared.claim(suggest, never).number
+    number = claim(shared).number
     handle_of(shared.address, "tiny", number).finish([0.5])
     assert shared.trial(number).user_attrs[OUTCOME] == {"state": "COMPLETE", "values": [0.5]}
 
@@ -212,7 +222,7 @@ def test_a_trial_that_says_it_is_through_has_its_outcome_in_the_storage(tmp_path
 def test_two_folders_on_one_machine_do_not_take_each_other_for_dead(tmp_path: Path) -> None:
     address = str(tmp_path / "optuna.journal")
     first, second = (Study(address, "tiny", ["maximize"], 5, tmp_path / folder) for folder in ("a", "b"))
-    number = first.claim(suggest, never).number
+    number = claim(first).number
     second.settle_dead()
     assert second.trial(number).state == TrialState.RUNNING
 
@@ -231,9 +241,9 @@ def test_what_died_in_the_middle_of_being_set_up_is_set_up_by_the_next(tmp_path:
 
 def test_what_one_owner_interrupts_another_tries_again_at_once(tmp_path: Path) -> None:
     first, second = join(tmp_path, 1), join(tmp_path, 1)
-    params = first.claim(suggest, never).params
+    params = claim(first).params
     first.interrupt_own()
-    assert second.claim(suggest, never).params == params
+    assert claim(second).params == params
     assert second.num_counted() == 1
 
 

@@ -1,7 +1,10 @@
 """What the configs name: the model with its training, and the data."""
 
+from typing import Any
+
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -31,7 +34,7 @@ class MLPModule(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         x, y = batch
-        loss = F.cross_entropy(self(x), y, label_smoothing=self.hparams.label_smoothing)
+        loss = F.cross_entropy(self(x), y, label_smoothing=self.hparams["label_smoothing"])
         self.log("train/loss", loss, on_step=False, on_epoch=True)
         return loss
 
@@ -40,8 +43,8 @@ class MLPModule(L.LightningModule):
         self.accuracy(self(x), y)
         self.log("test/accuracy", self.accuracy, on_step=False, on_epoch=True)
 
-    def configure_optimizers(self) -> dict[str, object]:
-        lr, weight_decay = self.hparams.lr, self.hparams.weight_decay
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        lr, weight_decay = self.hparams["lr"], self.hparams["weight_decay"]
         optimizer = torch.optim.AdamW(self.parameters(), lr=lr, weight_decay=weight_decay)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=lr, total_steps=int(self.trainer.estimated_stepping_batches), cycle_momentum=False
@@ -55,7 +58,7 @@ class MNISTData(L.LightningDataModule):
     def __init__(self, root: str, batch_size: int, num_workers: int) -> None:
         super().__init__()
         self.root, self.batch_size = root, batch_size
-        self.workers = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+        self.workers: dict[str, Any] = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
 
     def prepare_data(self) -> None:
         for train in (True, False):
@@ -66,8 +69,8 @@ class MNISTData(L.LightningDataModule):
         self.train = MNIST(self.root, train=True, transform=transform)
         self.test = MNIST(self.root, train=False, transform=transform)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, drop_last=True, **self.workers)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.test, batch_size=1000, **self.workers)
