@@ -175,8 +175,8 @@ def wait_for_answer(server: subprocess.Popen[bytes], url: str) -> None:
     """Return as soon as `server` answers at `url`; that it ends first is an error."""
     for _ in range(600):
         try:
-            urllib.request.urlopen(url, timeout=1)
-            return
+            with urllib.request.urlopen(url, timeout=1):
+                return
         except OSError:
             assert server.poll() is None
             time.sleep(0.1)

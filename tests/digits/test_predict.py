@@ -149,7 +149,9 @@ def test_show_writes_a_picture_of_each_file_also_of_two_of_the_same_name(trained
     written = [trained.folder / line.strip() for line in finished.out.splitlines() if line.startswith("    ")]
     assert sorted(written) == sorted((trained.folder / "shown").iterdir())
     assert len(written) == 2
-    assert all(min(Image.open(path).size) > 300 for path in written)
+    for path in written:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
 
 
 def test_one_bad_file_does_not_keep_the_others_from_being_read(trained: Project, files: list[str]) -> None:

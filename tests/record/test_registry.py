@@ -117,7 +117,8 @@ def test_plain_mlflow_loads_the_champion_and_serves_it(trained: Project) -> None
             json.dumps({"inputs": images.tolist()}).encode(),
             {"Content-Type": "application/json"},
         )
-        answer = json.load(urllib.request.urlopen(request, timeout=30))
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
         assert np.allclose(answer["predictions"], expected, atol=1e-5)
     finally:
         os.killpg(server.pid, 15)

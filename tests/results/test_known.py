@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 import sweep
 from sweep import project as projects
+from sweep.description import Description
 from sweep.digits.job import DIGITS
 from sweep.job import Job
 from sweep.record import mirror, runs
@@ -37,7 +38,7 @@ def test_what_a_job_said_is_recorded_with_single_runs_and_studies_and_known_of_t
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for run in recorded(OTHER, tmp_path):
-        assert job_of(run) == Job(metrics=OTHER.metrics, seed="seed")
+        assert job_of(run) == Description(metrics=OTHER.metrics, seed="seed")
 
 
 def test_of_a_run_of_the_project_s_own_job_more_is_known_than_was_recorded(
@@ -55,7 +56,7 @@ def test_where_no_job_is_named_and_nothing_was_recorded_a_job_that_says_nothing_
     monkeypatch.setenv(projects.ROOT_VARIABLE, str(project.folder))
     with mirror.open_trial(Job().goal({}, "tests", in_study=False)._replace(facts=""), "single", []) as run:
         pass
-    assert job_of(runs.find_run(str(run.run_id))) == Job()
+    assert job_of(runs.find_run(str(run.run_id))) == Description()
 
 
 def test_a_damaged_fact_is_told_with_the_run_that_has_it(project: Project) -> None:

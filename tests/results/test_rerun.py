@@ -5,7 +5,7 @@ import re
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def rerun(project: Project, run: Run) -> Finished:
 def changed(project: Project, change: str, undo: str, *values: object) -> Iterator[None]:
     """The record with an SQL statement done to it, and then `undo`."""
     for statement in (change, undo):
-        with sqlite3.connect(project.folder / "mlflow.db") as database:
+        with closing(sqlite3.connect(project.folder / "mlflow.db")) as database, database:
             assert database.execute(statement, values).rowcount == 1
         if statement == change:
             yield

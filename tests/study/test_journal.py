@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -140,7 +141,7 @@ def test_a_database_that_fails_is_the_record_s_fault_a_job_s_own_is_not(tmp_path
     shared = Study(f"sqlite:///{tmp_path}/study.db", "tiny", ["maximize"], 5, tmp_path)
     trial = shared.claim(suggest, lambda: False)
     assert trial is not None
-    with sqlite3.connect(tmp_path / "study.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "study.db")) as connection, connection:
         connection.execute("DROP TABLE trial_values")
     with pytest.raises(
         RecordError, match=r"study.db: cannot be reached any more \(.*no such table: trial_values"
