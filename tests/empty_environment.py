@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "build" / "empty environment"
+FOLDER = ROOT / "build" / "empty_environment"
 PYTHON = FOLDER / "bin" / "python"
 
 OURS = sysconfig.get_path("purelib")

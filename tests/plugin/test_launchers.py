@@ -22,6 +22,7 @@ import pytest
 from conftest import Finished, Project, Started, models_of
 from hydra.errors import MissingConfigException
 from optuna.trial import TrialState
+from test_public_apps import SPHERE, SPHERE_CONF, App
 
 from sweep.errors import explain, without_password
 from sweep.plugin import workers
@@ -431,3 +432,10 @@ def test_each_slot_has_a_gpu_of_its_own_and_those_beyond_share_them_in_turn(monk
     assert devices(3, num_gpus=2) == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert devices(3, num_gpus=2) == ["3", "5", "3"]
+
+
+def test_a_program_that_knows_nothing_of_studies_runs_on_a_ray_cluster(project: Project, cluster: Cluster) -> None:
+    app = App(project, dict(os.environ) | {"SWEEP_TEST_PYTHON": sys.executable, "SWEEP_ROOT": ""}, SPHERE, SPHERE_CONF)
+    address = f"hydra.launcher.ray.init.address={cluster.address}"
+    app.search("hydra/launcher=ray", address, "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=4")
+    assert len(app.trials()) == 4
