@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, lend_packages
+from omegaconf import OmegaConf
 
 import sweep
 from sweep import arguments, project
@@ -128,4 +129,4 @@ def test_a_foreign_project_holds_its_record_and_its_files_wherever_and_however_i
     made = {path.name for path in folder.iterdir()} - {"mlflow.db.lock", "__pycache__"}
     assert made == {"pyproject.toml", "learn.py", "mlflow.db", "mlruns", "multirun"}
     (config,) = folder.glob("multirun/s/0/config.yaml")
-    assert f"kept: {folder}/multirun" in config.read_text()
+    assert OmegaConf.load(config).kept == f"{folder}/multirun"

@@ -3,6 +3,7 @@
 The NSGA samplers are made by functions of the hydra-optuna-sweeper plugin, which configs name by this module.
 """
 
+import logging
 import copy
 import inspect
 import math
@@ -36,6 +37,9 @@ IN_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false
 
 MOST_TRIED = 60
 """Most trials to try a sampler with: NSGA's start to breed after 50."""
+
+# It warns where an interrupted combination is tried again, which is meant.
+logging.getLogger("optuna.samplers._grid").setLevel(logging.ERROR)
 
 
 class GridSampler(optuna.samplers.GridSampler):

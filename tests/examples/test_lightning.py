@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 # Pruned after the first epoch are those trials of which nearly nothing is right by then: their rate is next to nothing.
 STUDY = (
-    "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=l", "hydra.sweeper.n_jobs=2", "trainer.max_epochs=3",
+    "-m", "hydra/sweeper=study", "hydra.sweeper.study_name=l", "hydra.sweeper.n_jobs=1", "trainer.max_epochs=3",
     "model.lr=choice(0.02,1e-9)", "model.width=16,32", "model.dropout=0", "batch_size=64",
     "hydra/sweeper/study/sampler=grid", "hydra/sweeper/study/pruner=threshold", "hydra.sweeper.pruner.lower=0.3",
 )  # fmt: skip
@@ -104,7 +104,7 @@ def test_the_best_trial_s_checkpoint_is_fetched(example: Example, studied: Ended
 
 
 def test_the_best_settings_are_confirmed_with_fresh_seeds(example: Example, studied: Ended) -> None:
-    confirmed = example.sweep("confirm", "--study", "l", "--best", "2", "--seeds", "2", "hydra.sweeper.n_jobs=2")
+    confirmed = example.sweep("confirm", "--study", "l", "--best", "2", "--seeds", "2", "hydra.sweeper.n_jobs=1")
     assert confirmed.status == 0, confirmed.err
     again = example.trials("l-confirm-2x2")
     assert [trial.state for trial in again] == [TrialState.COMPLETE] * 4

@@ -100,7 +100,7 @@ def test_the_best_trial_s_files_and_model_are_fetched(example: Example, studied:
 
 
 def test_the_best_settings_are_confirmed_with_fresh_seeds(example: Example, studied: Ended) -> None:
-    confirmed = example.sweep("confirm", "--study", "t", "--best", "2", "--seeds", "2", "hydra.sweeper.n_jobs=2")
+    confirmed = example.sweep("confirm", "--study", "t", "--best", "2", "--seeds", "2", "hydra.sweeper.n_jobs=1")
     assert confirmed.status == 0, confirmed.err
     again = example.trials("t-confirm-2x2")
     assert [trial.state for trial in again] == [TrialState.COMPLETE] * 4

@@ -25,7 +25,7 @@ hydra:
   sweeper:
     study_name: app
     direction: minimize
-    n_trials: 6
+    n_trials: 4
     n_jobs: 1
     max_failure_rate: 0.0
     sampler: {seed: 123}
@@ -53,7 +53,7 @@ hydra:
     study_name: app
     direction: [minimize, minimize]
     objective: [distance, height]
-    n_trials: 6
+    n_trials: 4
     n_jobs: 1
     params:
       x: range(0, 5, step=0.5)
@@ -134,7 +134,7 @@ def test_a_function_of_two_numbers_is_minimised(project: Project, installed: dic
     out = app.search()
     trials = app.trials()
     assert [trial.value for trial in trials] == [trial.params["x"] ** 2 + trial.params["y"] ** 2 for trial in trials]
-    assert len(trials) == 6
+    assert len(trials) == 4
     assert "best    trial" in out
 
 
@@ -155,7 +155,7 @@ def test_jobs_that_change_into_their_folders_leave_their_files_there(
     project: Project, installed: dict[str, str]
 ) -> None:
     app = App(project, installed, IN_FOLDERS, SPHERE_CONF)
-    app.search("hydra.job.chdir=true", "hydra.sweeper.n_jobs=2")
+    app.search("hydra.job.chdir=true", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=3")
     for trial in app.trials():
         left = app.folder / "multirun" / "app" / str(trial.number) / "left here.txt"
         assert float(left.read_text()) == trial.value
@@ -164,8 +164,8 @@ def test_jobs_that_change_into_their_folders_leave_their_files_there(
 def test_a_config_that_lies_in_a_package_is_found_by_every_job(project: Project, installed: dict[str, str]) -> None:
     app = App(project, installed, SPHERE.replace('"conf"', '"pkg://conf"'), SPHERE_CONF)
     (app.folder / "conf" / "__init__.py").touch()
-    app.search("hydra.sweeper.n_jobs=2")
-    assert len(app.trials()) == 6
+    app.search("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=3")
+    assert len(app.trials()) == 3
 
 
 @pytest.mark.parametrize("words", [("-cp", "elsewhere", "-cn", "other"), ("-cd", "elsewhere")])
@@ -175,9 +175,9 @@ def test_another_config_is_taken_from_the_command_line(
     app = App(project, installed, SPHERE, SPHERE_CONF)
     (app.folder / "elsewhere").mkdir()
     for folder in ("conf", "elsewhere"):
-        (app.folder / folder / "other.yaml").write_text(SPHERE_CONF.replace("n_trials: 6", "n_trials: 2"))
+        (app.folder / folder / "other.yaml").write_text(SPHERE_CONF.replace("n_trials: 4", "n_trials: 2"))
     app.search(*words)
-    assert len(app.trials()) == (2 if "-cn" in words else 6)
+    assert len(app.trials()) == (2 if "-cn" in words else 4)
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
@@ -185,5 +185,5 @@ def test_another_launcher_runs_a_program_that_knows_nothing_of_studies(
     project: Project, installed: dict[str, str], launcher: str
 ) -> None:
     app = App(project, lend_packages(installed), SPHERE, SPHERE_CONF)
-    app.search(f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=4")
-    assert len(app.trials()) == 4
+    app.search(f"hydra/launcher={launcher}", "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=2")
+    assert len(app.trials()) == 2
