@@ -3,9 +3,9 @@
 The NSGA samplers are made by functions of the hydra-optuna-sweeper plugin, which configs name by this module.
 """
 
-import logging
 import copy
 import inspect
+import logging
 import math
 import os
 import statistics
