@@ -1,4 +1,4 @@
-"""docs/job.md and docs/migrate.md: their programs run by the commands that stand below them; Ray Tune's own takes too long."""
+"""docs/job.md and docs/migrate.md: their programs run by the commands below them, all but Ray Tune's own."""
 
 import re
 import shlex
