@@ -45,8 +45,8 @@ def load_classifier(folder: str | Path) -> Classifier:
     Raises:
         SweepError: The files are not there, are damaged, or do not belong together.
     """
-    config = load_config(folder)
-    classifier = classifier_for(config, load_weights(folder))
+    config, weights = load_config(folder), load_weights(folder)
+    classifier = classifier_for(config, weights)
     classifier.load_state_dict(weights, assign=True)
     return classifier.eval()
 
