@@ -204,7 +204,7 @@ STUDY = (*TRAIN, "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
     ("words", "module", "process"),
     [
         (("-m", "sweep.cli", "best"), "omegaconf.base", "cli"),
-        (("-m", "sweep.cli", "best"), "torch.nn", "cli"),
+        (("-m", "sweep.cli", "best"), "mlflow.entities", "cli"),
         (TRAIN, "omegaconf.base", "train"),
         (TRAIN, "hydra.core.plugins", "train"),
         (TRAIN, "numpy._core._multiarray_umath", "train"),

@@ -16,7 +16,7 @@ from sweep.study.trials import counts, was_interrupted
 
 STUDY = (
     "-m", "hydra/sweeper=study", "hydra.sweeper.direction=minimize", "hydra.sweeper.study_name=hill",
-    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=10",
+    "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=6",
 )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ import importlib.util, os, sys
 from pathlib import Path
 import hydra
 from sweep.errors import SweepError
-from sweep.plugin.sweeper import register
+from sweep.plugin.sweeper import register_plugin
 
 def load(path):
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
