@@ -114,7 +114,7 @@ def study(name, *words):
     hydra.main(config_path=str(Path("generated").absolute()), config_name="config")(task)()
 
 if __name__ == "__main__":
-    register()
+    register_plugin()
     os.environ["HYDRA_FULL_ERROR"] = "1"
     task = load(r"{ROOT}/%s").main.__wrapped__
     study("one", "x=choice(1,2)", "y=choice(3)")
