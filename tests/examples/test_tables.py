@@ -82,6 +82,13 @@ def test_the_model_of_a_trial_is_one_of_mlflow_s_sklearn_flavour_with_the_error_
     assert np.isclose(root_mean_squared_error(y, model.predict(x)), run.data.metrics["val/rmse"])
 
 
+def test_its_studies_are_listed_from_its_own_folder(example: Example, studied: Ended) -> None:
+    listed = example.sweep("list")
+    assert listed.status == 0, listed.err
+    (line,) = [line for line in listed.out.splitlines() if line.endswith("  t")]
+    assert "finished" in line
+
+
 def test_its_report_is_a_page_in_its_own_folder(example: Example, studied: Ended) -> None:
     page = example.folder / "multirun" / "t" / "report.html"
     page.unlink(missing_ok=True)
