@@ -23,6 +23,7 @@ from sweep.record.tags import (
     KIND_TAG,
     OBJECTIVE_TAG,
     OVERRIDES_TAG,
+    PARENT_TAG,
     STATE_TAG,
     STATUS,
     STOPPED_TAG,
@@ -182,15 +183,15 @@ def studies() -> list[RunRecord]:
 
 def trials_of(study: RunRecord) -> list[RunRecord]:
     """Return the trials of `study`, by their numbers."""
-    found = search(f"tags.`mlflow.parentRunId` = '{study.run_id}'", experiment_ids=[study.experiment_id])
+    found = search(f"tags.`{PARENT_TAG}` = '{study.run_id}'", experiment_ids=[study.experiment_id])
     return sorted(found, key=lambda run: run.trial_number)
 
 
 def below(study: RunRecord) -> list[RunRecord]:
     """Return the trials of `study`, and every run that was opened under one of them, in any experiment."""
     children: dict[str, list[RunRecord]] = {}
-    for run in search("tags.`mlflow.parentRunId` LIKE '%'"):
-        children.setdefault(run.tags["mlflow.parentRunId"], []).append(run)
+    for run in search(f"tags.`{PARENT_TAG}` LIKE '%'"):
+        children.setdefault(run.tags[PARENT_TAG], []).append(run)
     found: dict[str, RunRecord] = {}
     waiting = [study.run_id]
     while waiting:
@@ -217,7 +218,7 @@ def trained() -> list[RunRecord]:
     """Return every finished single run and trial of a study, newest first, without grids and confirmations."""
     left_out = {study.run_id for study in studies() if study.tags.keys() & {GRID_TAG, CONFIRMS_TAG}}
     found = search(f"tags.`{KIND_TAG}` = 'trial' and attributes.status = 'FINISHED'")
-    return [run for run in found if run.tags.get("mlflow.parentRunId") not in left_out and COPY_TAG not in run.tags]
+    return [run for run in found if run.tags.get(PARENT_TAG) not in left_out and COPY_TAG not in run.tags]
 
 
 def history_of(run: RunRecord) -> dict[str, dict[int, float]]:
@@ -232,29 +233,11 @@ def experiment_of(run: RunRecord) -> str:
 
 def best_of(runs: list[RunRecord], objective: str, direction: str) -> RunRecord | None:
     """Return the finished run with the best `objective`; the first of equals, as in Optuna."""
-    return next(iter(front_of(runs, [objective], [direction])), None)
-
-
-def front_of(runs: list[RunRecord], objectives: list[str], directions: list[str]) -> list[RunRecord]:
-    """Return the finished runs on the Pareto front, of equal ones the first.
-
-    No other run beats these in one objective without losing in another. With one objective that is the best run.
-    """
-    signs = [1 if direction == "minimize" else -1 for direction in directions]
+    sign = 1 if direction == "minimize" else -1
     finished = [
-        run
-        for run in runs
-        if run.status == "FINISHED" and COPY_TAG not in run.tags and all(key in run.metrics for key in objectives)
+        run for run in runs if run.status == "FINISHED" and COPY_TAG not in run.tags and objective in run.metrics
     ]
-    losses = {  # the lower, the better; the earlier of equals beats the later
-        run.run_id: [sign * run.metrics[key] for sign, key in zip(signs, objectives, strict=True)] for run in finished
-    }
-
-    def beats(a: RunRecord, b: RunRecord) -> bool:
-        pairs = list(zip(losses[a.run_id], losses[b.run_id], strict=True))
-        return all(x <= y for x, y in pairs) and (any(x < y for x, y in pairs) or a.trial_number < b.trial_number)
-
-    return [run for run in finished if not any(beats(other, run) for other in finished)]
+    return min(finished, key=lambda run: (sign * run.metrics[objective], run.trial_number), default=None)
 
 
 def curve_of(run: RunRecord, metric: str) -> list[tuple[int, float]]:
