@@ -89,12 +89,12 @@ def task() -> Callable[..., Any] | None:
         raise SweepError(
             f"[tool.sweep] job={named}: cannot be imported ({in_one_line(error)}); give MODULE:NAME"
         ) from error
-    while not (hasattr(found, "sweep_job") and not hasattr(getattr(found, "__wrapped__", None), "sweep_job")):
-        inner = getattr(found, "__wrapped__", None)
-        if inner is None:
-            break
-        found = inner
-    return cast(Callable[..., Any], found)
+    return cast(Callable[..., Any], inspect.unwrap(found, stop=_is_described))
+
+
+def _is_described(function: Any) -> bool:
+    """Return whether `function` is what `@sweep.Job` made, not a wrapper around that, which carries its attributes."""
+    return hasattr(function, "sweep_job") and not hasattr(function.__wrapped__, "sweep_job")
 
 
 def _said(key: str) -> str | None:

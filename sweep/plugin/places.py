@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from sweep import project
 from sweep.description import Description
 from sweep.errors import SweepError, require, without_password
+from sweep.files import is_name
 
 HYDRAS_FOLDER = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 """Hydra's default for the folder of a sweep."""
@@ -43,7 +44,7 @@ def settle_name(config: DictConfig, default: Sequence[str]) -> str:
     if name is None:
         name = "-".join([*default, f"{datetime.now():%Y-%m-%d-%H%M%S-%f}"])
     shown = name if len(name) <= 60 else f"{name[:60]}..."
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in TAKEN_NAMES:
+    if not is_name(name) or name in TAKEN_NAMES:
         raise SweepError(
             f"hydra.sweeper.study_name={shown}: letters, digits, _, - and . make a name; "
             "runs, best, visualize and predict are taken"

@@ -15,15 +15,13 @@ from mlflow.tracking import MlflowClient
 
 from sweep.description import Description
 from sweep.errors import SweepError, in_one_line, printable
+from sweep.record.place import NOT_FOUND
 from sweep.record.runs import RunRecord, find_run, quoted
 from sweep.record.tags import DIRECTION_TAG, OBJECTIVE_TAG
 
 ALIAS = "champion"
 DATA_TAG, DIGEST_TAG = "sweep.data", "sweep.digest"
 VALUE_TAG = "sweep.value"
-
-UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""MLflow's error codes for a name, or an alias of it, that it does not have."""
 
 
 class Registered(NamedTuple):
@@ -161,7 +159,7 @@ def _champion(name: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version_by_alias(name, ALIAS)
     except MlflowException as error:
-        if error.error_code in UNKNOWN:
+        if error.error_code in NOT_FOUND:
             return None
         raise
 

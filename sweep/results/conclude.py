@@ -12,11 +12,10 @@ from optuna.distributions import BaseDistribution
 
 from sweep.description import Description
 from sweep.errors import SweepError, explain, in_one_line, without_password
-from sweep.record.pages import where_to_look
 from sweep.record.run import Run
 from sweep.record.runs import find_run
 from sweep.record.tags import ERROR_TAG, NUM_BEST_TAG, NUM_TRIALS_TAG
-from sweep.results import summary, trust
+from sweep.results import gather, report, summary, trust
 from sweep.results.table import StudyTable, table_of
 from sweep.study.ending import none_finished
 from sweep.study.space import LENGTH
@@ -100,21 +99,12 @@ def conclude(
 def _report(table: StudyTable) -> tuple[Sequence[str], list[str]]:
     """Make the report; return remarks on the best trial and where to look. A failed report costs no study."""
     try:
-        from sweep.results import (
-            gather,
-            report,
-        )  # what draws takes a second to import, which the start need not wait for
-
         findings = gather.gather_for(table)
         return findings.remarks, report.where(table.study, report.write(findings))
     except Exception as error:  # a full disk, data that have been moved, a plot that breaks
         again = f"sweep report --study {table.name}"
-        look, *more = where_to_look(table.study)
-        return [], [
-            f"report  could not be made ({in_one_line(error, 200)}); again: {again}",
-            f"look    {look}",
-            *(f"        {line}" for line in more),
-        ]
+        told = f"report  could not be made ({in_one_line(error, 200)}); again: {again}"
+        return [], [told, *report.where(table.study, None)]
 
 
 def _no_trial_finished(table: StudyTable, failure: Exception | None) -> SweepError:

@@ -173,11 +173,14 @@ def write_config(table: StudyTable, chosen: Sequence[Chosen], num_seeds: int, na
             }
         }
     )
-    _require_plain(f"study={table.name}", composed)
+    for key, value in flat(composed).items():  # what a stranger named; the settings have been looked through
+        if "${" in f"{key}{value}":
+            raise SweepError(
+                f"study={table.name}: {key}={value}: it holds ${{, which Hydra would resolve; it cannot be confirmed"
+            )
     for row, settings in chosen:
         if job.threads is not None:
             OmegaConf.update(settings, job.threads, None, force_add=True)
-        _require_plain(f"run={row.run_id}: {row.name}", settings)
         found = job.in_words({table.objective: row.values[table.objective]})
         told = (
             f"Trial {row.number} of the study {table.name}: {found} with {job.seed}={row.params.get(job.seed or '')}."
@@ -196,12 +199,6 @@ def write_config(table: StudyTable, chosen: Sequence[Chosen], num_seeds: int, na
     }
     _write(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(defaults)) + OmegaConf.to_yaml(composed))
     return folder
-
-
-def _require_plain(what: str, settings: DictConfig) -> None:
-    for key, value in flat(settings).items():
-        if "${" in f"{key}{value}":
-            raise SweepError(f"{what}: {key}={value}: it holds ${{, which Hydra would resolve; it cannot be confirmed")
 
 
 def _write(path: Path, text: str) -> None:
