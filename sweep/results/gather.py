@@ -67,7 +67,8 @@ def gather_for(table: StudyTable) -> Findings:
     if table.job.sections is not None and is_shown:
         with KeptRun(best.run) as kept:
             sections = list(table.job.sections(kept))
-    in_order = sorted(table.scored, key=table.ranked.index)[:MOST_CURVES]
+    scored = {row.number for row in table.scored}
+    in_order = [row for row in table.ranked if row.number in scored][:MOST_CURVES]
     return Findings(
         table,
         curves={row.number: curve_of(row.run, table.objective) for row in in_order},
