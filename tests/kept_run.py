@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,3 +42,17 @@ def kept_digits(folder: Path, job: Config, seed: int = 0) -> KeptRun:
     kept = Predictions(*(tensor.numpy() for tensor in found[2:]))
     predictions.save_predictions({"test": kept}, folder / PREDICTIONS_FILE)
     return KeptRun(folder, {"test/accuracy": found.accuracy}, digest=dataset.digest)
+
+
+def require_each_way_to_load_works(told: str) -> None:
+    """See that the three ways to load a model that `told` prints run as they stand, and that the models agree."""
+    lines = [line.strip() for line in told.splitlines()]
+    ways = [lines[i : i + 2] for i, line in enumerate(lines) if line.startswith(("import", "from"))]
+    assert len(ways) == 3
+    images = torch.rand(5, 1, 28, 28)
+    answers = []
+    for way in ways:
+        scope: dict[str, Any] = {"images": images}
+        exec("\n".join([*way, lines[-1]]), scope)
+        answers.append(scope["predicted"])
+    assert all(torch.equal(answers[0], answer) for answer in answers)

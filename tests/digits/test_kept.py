@@ -4,11 +4,10 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from kept_run import KeptRun, kept_digits
+from kept_run import KeptRun, kept_digits, require_each_way_to_load_works
 from omegaconf import OmegaConf
 
 from sweep import SweepError, Verified, pytorch
@@ -48,16 +47,7 @@ def test_a_model_as_good_as_recorded_is_made_anew_and_told_how_to_load(
     assert verified.doubt == ""
     assert capsys.readouterr().out.count(f"test/accuracy {fetched.metrics['test/accuracy']:.2%}, as recorded") == 2
     assert {path.name for path in fetched.folder.iterdir()} == {*DIGITS.model_files, "model", "predictions.npz"}
-    lines = [line.strip() for line in verified.how_to_load.splitlines()]
-    ways = [lines[i : i + 2] for i, line in enumerate(lines) if line.startswith(("import", "from"))]
-    assert len(ways) == 3
-    images = torch.rand(5, 1, 28, 28)
-    answers = []
-    for way in ways:
-        scope: dict[str, Any] = {"images": images}
-        exec("\n".join([*way, lines[-1]]), scope)
-        answers.append(scope["predicted"])
-    assert all(torch.equal(answers[0], answer) for answer in answers)
+    require_each_way_to_load_works(verified.how_to_load)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
 """Fetching the best model."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from conftest import Project, models_of
+from kept_run import require_each_way_to_load_works
 
 import sweep
 from sweep.arguments import study_command
@@ -56,16 +55,7 @@ def test_the_printed_ways_to_load_the_model_work_as_printed(
     project = two_studies
     finished = project.best("--output", "mine")
     monkeypatch.chdir(project.folder)
-    lines = [line.strip() for line in finished.out.splitlines()]
-    ways = [lines[i : i + 2] for i, line in enumerate(lines) if line.startswith(("import", "from"))]
-    assert len(ways) == 3
-    images = torch.rand(5, 1, 28, 28)
-    answers = []
-    for way in ways:
-        scope: dict[str, Any] = {"images": images}
-        exec("\n".join([*way, lines[-1]]), scope)
-        answers.append(scope["predicted"])
-    assert all(torch.equal(answers[0], answer) for answer in answers)
+    require_each_way_to_load_works(finished.out)
 
 
 def test_fetching_again_takes_the_place_of_the_first_and_other_files_are_left_alone(two_studies: Project) -> None:
